@@ -1,0 +1,329 @@
+/// What a decision may look at beside the account: everything comes in as a value.
+public struct Context: Sendable {
+    /// The instant of the decision; the writer sees to it that it never goes back.
+    public let now: Timestamp
+    public let prices: PriceBook
+    public let plans: PlanBook
+    /// The event recorded under the command's key, where there is one.
+    public let prior: RecordedEvent?
+    /// The charge that a reversal concerns, where there is one.
+    public let charge: RequestCharged?
+
+    public init(
+        now: Timestamp, prices: PriceBook, plans: PlanBook, prior: RecordedEvent? = nil, charge: RequestCharged? = nil
+    ) {
+        self.now = now
+        self.prices = prices
+        self.plans = plans
+        self.prior = prior
+        self.charge = charge
+    }
+}
+
+extension Account {
+    /// Decides a command: the events that it leads to, in order, or why it is refused.
+    ///
+    /// Pure: it changes nothing and asks nobody. No events mean that what the command wants is so already. Expiries that are
+    /// due come before the command's own event, at their own instants, and after it where the command set them free.
+    public func decide(_ command: Command, in context: Context) throws(Refusal) -> [Draft] {
+        if let key = command.key {
+            guard (1...300).contains(key.utf8.count), key.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else {
+                throw .invalidKey
+            }
+        }
+        if let prior = context.prior {
+            guard command.isSame(as: prior) else { throw .keyReused(key: prior.key) }
+            return []
+        }
+        switch command.action {
+        case .open(let plan): return try open(plan: plan, in: context)
+        case .setPrice(let price): return try context.prices.set(price, at: context.now)
+        case .removePrice(let price): return context.prices.remove(price, at: context.now)
+        case .setPlan(let plan): return context.plans.set(plan, at: context.now)
+        default: break
+        }
+        guard isOpen else { throw .accountUnknown }
+        // Nearly every command finds nothing that has lapsed, and then needs no copy of the account.
+        if !openGrants.contains(where: { $0.hasExpired(at: context.now) }), !command.canRevive {
+            return try rule(command.action, in: context)
+        }
+        var after = self
+        var drafts = after.expire(at: context.now)
+        let own = try after.rule(command.action, in: context)
+        for draft in own { after.apply(draft.event, effectiveAt: draft.effectiveAt) }
+        drafts += own
+        if !own.isEmpty { drafts += after.expire(at: context.now) }
+        return own.isEmpty && !command.isExpiry ? [] : drafts
+    }
+
+    /// Applies the expiries that are due, and gives them.
+    private mutating func expire(at instant: Timestamp) -> [Draft] {
+        dueExpiries(at: instant).map { grant in
+            let balance = Credits(clamping: totals.balance - Int128(grant.remaining.nanos))
+            let event = LedgerEvent.grantExpired(
+                GrantExpired(grant: grant.id, amount: grant.remaining, balance: balance))
+            let expiresAt = grant.expiresAt ?? instant
+            apply(event, effectiveAt: expiresAt)
+            return Draft(event: event, key: "expiry:\(id):\(grant.id):\(version)", effectiveAt: expiresAt)
+        }
+    }
+
+    private func rule(_ action: Command.Action, in context: Context) throws(Refusal) -> [Draft] {
+        switch action {
+        case .changePlan(let command): try changePlan(command, in: context)
+        case .grant(let command): try grant(command, at: context.now)
+        case .adjust(let command): try adjust(command, at: context.now)
+        case .placeHold(let command): try placeHold(command, in: context)
+        case .releaseHold(let command): try release(command, at: context.now)
+        case .charge(let command): try charge(command, at: context.now)
+        case .reverse(let command): try reverse(command, in: context)
+        case .block(let actor): try block(actor: actor, at: context.now)
+        case .unblock(let actor): try unblock(actor: actor, at: context.now)
+        case .expireDue, .open, .setPrice, .removePrice, .setPlan: []
+        }
+    }
+
+    // MARK: The account itself
+
+    private func open(plan name: String, in context: Context) throws(Refusal) -> [Draft] {
+        if isOpen { return [] }
+        guard let plan = context.plans.plans[name] else { throw .planUnknown(name: name) }
+        let event = AccountOpened(plan: plan.name, rate: plan.rate)
+        return [Draft(event: .accountOpened(event), key: "open:\(id)", effectiveAt: context.now)]
+    }
+
+    private func changePlan(_ command: ChangePlan, in context: Context) throws(Refusal) -> [Draft] {
+        guard let plan = context.plans.plans[command.plan] else { throw .planUnknown(name: command.plan) }
+        let event = PlanChanged(plan: plan.name, rate: plan.rate)
+        return [Draft(event: .planChanged(event), key: command.key, effectiveAt: context.now)]
+    }
+
+    private func block(actor: String, at now: Timestamp) throws(Refusal) -> [Draft] {
+        try check(actor, "actor")
+        if isBlocked { return [] }
+        let event = LedgerEvent.accountBlocked(AccountBlocked(actor: actor))
+        return [Draft(event: event, key: "block:\(id):\(version + 1)", effectiveAt: now)]
+    }
+
+    private func unblock(actor: String, at now: Timestamp) throws(Refusal) -> [Draft] {
+        try check(actor, "actor")
+        if !isBlocked { return [] }
+        let event = LedgerEvent.accountUnblocked(AccountUnblocked(actor: actor))
+        return [Draft(event: event, key: "unblock:\(id):\(version + 1)", effectiveAt: now)]
+    }
+
+    // MARK: Credits in and out
+
+    private func grant(_ command: GrantCredits, at now: Timestamp) throws(Refusal) -> [Draft] {
+        try check(command.reference, "reference")
+        try check(command.reason, "reason")
+        try check(command.actor, "actor")
+        guard command.amount > .zero else { throw .amountNotPositive }
+        let balance = try postedBalance(changedBy: Int128(command.amount.nanos))
+        if let expiresAt = command.expiresAt, expiresAt <= now { throw .instantInThePast }
+        let event = CreditsGranted(
+            pool: command.pool, source: command.source, amount: command.amount, expiresAt: command.expiresAt,
+            reference: command.reference, reason: command.reason, actor: command.actor,
+            debtRepaid: min(debt, command.amount), balance: balance)
+        return [Draft(event: .creditsGranted(event), key: command.key, effectiveAt: now)]
+    }
+
+    private func adjust(_ command: AdjustCredits, at now: Timestamp) throws(Refusal) -> [Draft] {
+        try check(command.reason, "reason")
+        try check(command.actor, "actor")
+        guard command.amount != .zero else { throw .amountNotPositive }
+        if command.amount > .zero {
+            return try grant(
+                GrantCredits(
+                    key: command.key, pool: .topup, source: .adjustment, amount: command.amount,
+                    reason: command.reason, actor: command.actor), at: now)
+        }
+        guard let amount = Credits.zero.subtracting(command.amount) else { throw .amountOutOfRange }
+        let available = available(at: now)
+        guard amount <= available else {
+            throw .insufficientCredits(
+                Shortage(needed: amount, available: available, held: held, fittingOutput: 0))
+        }
+        let (allocations, _) = burnDown(amount, admittedAt: now)
+        let event = CreditsWithdrawn(
+            amount: amount, allocations: allocations, reason: command.reason, actor: command.actor,
+            balance: try postedBalance(changedBy: -Int128(amount.nanos)))
+        return [Draft(event: .creditsWithdrawn(event), key: command.key, effectiveAt: now)]
+    }
+
+    // MARK: A request
+
+    private func placeHold(_ command: PlaceHold, in context: Context) throws(Refusal) -> [Draft] {
+        if let open = holds[command.request] { throw .keyReused(key: Command.holdKey(open.placed.request)) }
+        let bounds = 0...Usage.maximumTokens
+        guard bounds.contains(command.promptBound), bounds.contains(command.outputPerChoice),
+            (1...1024).contains(command.choices), bounds.contains(command.wantedOutput)
+        else { throw .boundOutOfRange }
+        if isBlocked { throw .accountBlocked }
+        let inForce = context.prices.price(for: command.origin.model, at: context.now)
+        guard let priced = inForce ?? (command.allowUnpriced ? PriceInForce(version: 0, price: .free) : nil) else {
+            throw .modelNotPriced(model: command.origin.model)
+        }
+        let available = available(at: context.now)
+        let estimate = Estimate(
+            price: priced.price, rate: rate, promptBound: command.promptBound, choices: command.choices)
+        var output = command.outputPerChoice
+        guard let wanted = estimate.credits(outputPerChoice: output) else { throw .amountOutOfRange }
+        var amount = wanted
+        if amount > available {
+            let fitting = min(estimate.outputPerChoice(fitting: available), command.outputPerChoice)
+            guard let least = command.shrinkTo, fitting >= max(1, least),
+                let shrunk = estimate.credits(outputPerChoice: fitting), shrunk <= available
+            else {
+                throw .insufficientCredits(
+                    Shortage(needed: wanted, available: available, held: held, fittingOutput: fitting))
+            }
+            output = fitting
+            amount = shrunk
+        }
+        let event = HoldPlaced(
+            request: command.request, origin: command.origin, promptBound: command.promptBound,
+            outputBound: output * command.choices, wantedOutput: command.wantedOutput, priced: priced, rate: rate,
+            amount: amount)
+        return [Draft(event: .holdPlaced(event), key: Command.holdKey(command.request), effectiveAt: context.now)]
+    }
+
+    private func release(_ command: ReleaseHold, at now: Timestamp) throws(Refusal) -> [Draft] {
+        guard let hold = holds[command.request] else { throw .holdNotOpen(request: command.request) }
+        let event = HoldReleased(
+            request: command.request, origin: hold.placed.origin, amount: hold.placed.amount, reason: command.reason,
+            upstreamStatus: command.upstreamStatus)
+        return [Draft(event: .holdReleased(event), key: Command.settlementKey(command.request), effectiveAt: now)]
+    }
+
+    private func charge(_ command: ChargeRequest, at now: Timestamp) throws(Refusal) -> [Draft] {
+        guard let hold = holds[command.request] else { throw .holdNotOpen(request: command.request) }
+        let cost = hold.placed.priced.price.cost(of: command.report.usage)
+        guard let credits = hold.placed.rate.credits(forPicoUSD: cost) else { throw .amountOutOfRange }
+        let (allocations, shortfall) = burnDown(credits, admittedAt: hold.placedAt)
+        guard debt.adding(shortfall) != nil else { throw .amountOutOfRange }
+        let event = RequestCharged(
+            request: command.request, origin: hold.placed.origin, outcome: command.outcome, report: command.report,
+            priced: hold.placed.priced, rate: hold.placed.rate, costPicoUSD: cost, credits: credits,
+            allocations: allocations, shortfall: shortfall,
+            balance: try postedBalance(changedBy: -Int128(credits.nanos)))
+        return [Draft(event: .requestCharged(event), key: Command.settlementKey(command.request), effectiveAt: now)]
+    }
+
+    /// Splits an amount over the grants that could be spent when it was admitted, in burn-down order.
+    ///
+    /// Gives the parts, and what no grant could bear.
+    func burnDown(_ amount: Credits, admittedAt: Timestamp) -> (allocations: [Allocation], shortfall: Credits) {
+        var left = amount.nanos
+        var allocations: [Allocation] = []
+        for grant in openGrants where left > 0 && !grant.hasExpired(at: admittedAt) {
+            let part = min(left, grant.remaining.nanos)
+            allocations.append(Allocation(grant: grant.id, amount: Credits(nanos: part)))
+            left -= part
+        }
+        return (allocations, Credits(nanos: left))
+    }
+
+    private func reverse(_ command: ReverseCharge, in context: Context) throws(Refusal) -> [Draft] {
+        try check(command.reason, "reason")
+        try check(command.actor, "actor")
+        guard let charge = context.charge, charge.request == command.request else {
+            throw .chargeUnknown(request: command.request)
+        }
+        let before = reversals[command.request] ?? .zero
+        let left = Credits(nanos: max(0, charge.credits.nanos - before.nanos))
+        let amount = command.amount ?? left
+        guard amount > .zero || command.amount == nil else { throw .amountNotPositive }
+        guard amount <= left else { throw .reversalExceedsCharge(left: left) }
+        if amount == .zero { return [] }
+        let unwound = unwind(charge, from: before, amount: amount)
+        let event = ChargeReversed(
+            request: command.request, amount: amount, restored: unwound.restored, debtReduced: unwound.debtReduced,
+            repaymentsReturned: unwound.repaymentsReturned, reason: command.reason, actor: command.actor,
+            balance: try postedBalance(changedBy: Int128(amount.nanos)))
+        return [Draft(event: .chargeReversed(event), key: command.key, effectiveAt: context.now)]
+    }
+
+    /// Takes `amount` back from the end of what a charge was split into, after what earlier reversals took.
+    ///
+    /// The shortfall was charged last and is unwound first: what is still owed of it is forgiven, and what later grants repaid
+    /// returns to them, the latest first.
+    func unwind(_ charge: RequestCharged, from before: Credits, amount: Credits)
+        -> (restored: [Allocation], debtReduced: Credits, repaymentsReturned: [Allocation])
+    {
+        var skip = before.nanos
+        var left = amount.nanos
+        /// The part of a portion that this reversal takes.
+        func take(_ portion: Credits) -> Int64 {
+            let skipped = min(skip, portion.nanos)
+            skip -= skipped
+            let part = min(left, portion.nanos - skipped)
+            left -= part
+            return part
+        }
+        let fromShortfall = take(charge.shortfall)
+        let debtReduced = min(fromShortfall, debt.nanos)
+        var returning = fromShortfall - debtReduced
+        var returned: [Allocation] = []
+        let repayers = (openGrants + closedGrants.values).filter { $0.debtRepaid > .zero }.sorted { $0.id > $1.id }
+        for grant in repayers where returning > 0 {
+            let part = min(returning, grant.debtRepaid.nanos)
+            returned.append(Allocation(grant: grant.id, amount: Credits(nanos: part)))
+            returning -= part
+        }
+        var restored: [Allocation] = []
+        for allocation in charge.allocations.reversed() where left > 0 {
+            let part = take(allocation.amount)
+            if part > 0 { restored.append(Allocation(grant: allocation.grant, amount: Credits(nanos: part))) }
+        }
+        return (restored, Credits(nanos: debtReduced), returned)
+    }
+
+    // MARK: Checks
+
+    private func postedBalance(changedBy change: Int128) throws(Refusal) -> Credits {
+        guard let nanos = Int64(exactly: totals.balance + change) else { throw .amountOutOfRange }
+        return Credits(nanos: nanos)
+    }
+
+    private func check(_ text: String?, _ field: String) throws(Refusal) {
+        guard let text else { return }
+        guard (1...500).contains(text.utf8.count) else { throw .invalidText(field: field) }
+    }
+}
+
+extension Command {
+    /// Whether it can bring something back to a grant that has expired.
+    fileprivate var canRevive: Bool {
+        if case .reverse = action { true } else { false }
+    }
+
+    fileprivate var isExpiry: Bool {
+        if case .expireDue = action { true } else { false }
+    }
+}
+
+/// What a request can cost at most, as a function of its output bound.
+struct Estimate {
+    let price: Price
+    let rate: CreditRate
+    let promptBound: Int64
+    let choices: Int64
+
+    private var promptCost: Int128 { Int128(promptBound) * Int128(price.dearestInput) }
+
+    /// The credits for the prompt's bound and so many output tokens for each choice.
+    func credits(outputPerChoice: Int64) -> Credits? {
+        rate.credits(
+            forPicoUSD: promptCost + Int128(outputPerChoice) * Int128(choices) * Int128(price.output))
+    }
+
+    /// The most output tokens for each choice with which the estimate does not exceed `available`.
+    func outputPerChoice(fitting available: Credits) -> Int64 {
+        let left = rate.picoUSD(affordableWith: available) - promptCost
+        guard left >= 0, available >= .zero else { return 0 }
+        let perToken = Int128(price.output) * Int128(choices)
+        guard perToken > 0 else { return Usage.maximumTokens }
+        return Int64(min(left / perToken, Int128(Usage.maximumTokens)))
+    }
+}

@@ -1,0 +1,310 @@
+/// Where granted credits lie. Charges burn the pools in the order of their priority.
+public enum Pool: String, Sendable, CaseIterable {
+    case bonus = "BONUS"
+    case subscription = "SUBSCRIPTION"
+    case topup = "TOPUP"
+
+    /// 1 burns first.
+    public var priority: Int {
+        switch self {
+        case .bonus: 1
+        case .subscription: 2
+        case .topup: 3
+        }
+    }
+}
+
+/// Why credits were granted.
+public enum GrantSource: String, Sendable, CaseIterable {
+    case signupBonus = "SIGNUP_BONUS"
+    case monthlyFree = "MONTHLY_FREE"
+    case subscription = "SUBSCRIPTION"
+    case purchase = "PURCHASE"
+    case adjustment = "ADJUSTMENT"
+    case refund = "REFUND"
+}
+
+/// Names a grant: the version of its event in the account's stream (positions are in the same order).
+public typealias GrantID = Int64
+
+/// A part of an amount that one grant bears.
+public struct Allocation: Hashable, Sendable {
+    public let grant: GrantID
+    public let amount: Credits
+
+    public init(grant: GrantID, amount: Credits) {
+        self.grant = grant
+        self.amount = amount
+    }
+}
+
+/// The price that a request was admitted at, and where the price book has it.
+public struct PriceInForce: Hashable, Sendable {
+    /// The version of the `price_set` event in the stream `$prices`; 0 for a model that the operator gives away unpriced.
+    public let version: Int64
+    public let price: Price
+
+    public init(version: Int64, price: Price) {
+        self.version = version
+        self.price = price
+    }
+}
+
+/// What a request is and where it came from; it contains nothing that identifies a person.
+public struct RequestOrigin: Hashable, Sendable {
+    /// The model asked for, which is the model that prices it: `provider:model`.
+    public let model: String
+    /// The id of the key that authenticated it; nil for the master key.
+    public let keyID: String?
+    /// The route: `/v1/chat/completions`.
+    public let endpoint: String
+
+    public init(model: String, keyID: String?, endpoint: String) {
+        self.model = model
+        self.keyID = keyID
+        self.endpoint = endpoint
+    }
+}
+
+public struct AccountOpened: Hashable, Sendable {
+    public let plan: String
+    public let rate: CreditRate
+}
+
+public struct PlanChanged: Hashable, Sendable {
+    public let plan: String
+    public let rate: CreditRate
+}
+
+public struct CreditsGranted: Hashable, Sendable {
+    public let pool: Pool
+    public let source: GrantSource
+    public let amount: Credits
+    /// The instant from which the grant cannot be spent any more; nil: never.
+    public let expiresAt: Timestamp?
+    /// What paid for it or asked for it, as an opaque reference.
+    public let reference: String?
+    public let reason: String?
+    public let actor: String?
+    /// The part that repaid debt at once.
+    public let debtRepaid: Credits
+    /// The account's balance after this event.
+    public let balance: Credits
+}
+
+public struct GrantExpired: Hashable, Sendable {
+    public let grant: GrantID
+    public let amount: Credits
+    public let balance: Credits
+}
+
+public struct HoldPlaced: Hashable, Sendable {
+    public let request: RequestID
+    public let origin: RequestOrigin
+    /// The bound on prompt tokens that the hold covers.
+    public let promptBound: Int64
+    /// The bound on output tokens that the hold covers, over all choices.
+    public let outputBound: Int64
+    /// The output bound that was asked for, before it shrank to what fits.
+    public let wantedOutput: Int64
+    public let priced: PriceInForce
+    public let rate: CreditRate
+    public let amount: Credits
+}
+
+/// Why a hold was released without a charge.
+public enum ReleaseReason: String, Sendable, CaseIterable {
+    /// The upstream answered with an error.
+    case upstreamRefused = "upstream_refused"
+    /// No connection to the upstream could be made, or it broke before it answered.
+    case upstreamUnreachable = "upstream_unreachable"
+    /// The upstream's answer broke off or failed before it had delivered any output.
+    case upstreamFailed = "upstream_failed"
+    /// The upstream did not answer in time.
+    case timeout
+    /// The server was stopping before the upstream had delivered any output.
+    case shutdown
+    /// The process ended while the request was under way; what the upstream billed for it is unknown.
+    case interrupted
+    /// The gateway itself failed.
+    case internalError = "internal_error"
+    /// An operator released it.
+    case operatorReleased = "operator"
+}
+
+public struct HoldReleased: Hashable, Sendable {
+    public let request: RequestID
+    public let origin: RequestOrigin
+    public let amount: Credits
+    public let reason: ReleaseReason
+    /// The status that the upstream answered with, where it answered.
+    public let upstreamStatus: Int64?
+}
+
+/// How a charged request ended.
+public enum Outcome: String, Sendable, CaseIterable {
+    case finished
+    case clientGone = "client_gone"
+    case upstreamFailed = "upstream_failed"
+    case timeout
+    case shutdown
+}
+
+/// What deserves an auditor's look about a usage report.
+public enum UsageFlag: String, Sendable, CaseIterable {
+    /// No usage was reported: it was estimated.
+    case estimated
+    /// Usage was reported as all zeros.
+    case zeroUsage = "zero_usage"
+    /// The report contradicts itself.
+    case usageMismatch = "usage_mismatch"
+    /// A reported number was negative or absurd and was not believed.
+    case rejectedUsage = "rejected_usage"
+}
+
+/// What was metered of a request: the numbers that are billed, and what the provider wrote.
+public struct UsageReport: Hashable, Sendable {
+    /// The most bytes of a provider's usage object that are kept.
+    public static let maximumRawBytes = 4096
+
+    public let usage: Usage
+    /// In the order of ``UsageFlag/allCases``.
+    public let flags: [UsageFlag]
+    /// The provider's usage object, byte for byte; nil where there was none or it is longer than ``maximumRawBytes``.
+    public let raw: [UInt8]?
+    /// The model that answered, where it named another than the one asked for.
+    public let servedModel: String?
+
+    public init(usage: Usage, flags: Set<UsageFlag> = [], raw: [UInt8]? = nil, servedModel: String? = nil) {
+        self.usage = usage
+        self.flags = UsageFlag.allCases.filter(flags.contains)
+        self.raw = raw.flatMap { $0.count <= Self.maximumRawBytes ? $0 : nil }
+        self.servedModel = servedModel.map { String($0.prefix(255)) }
+    }
+
+    /// Whether the usage is an estimate of ours.
+    public var isEstimated: Bool { flags.contains(.estimated) }
+}
+
+public struct RequestCharged: Hashable, Sendable {
+    public let request: RequestID
+    public let origin: RequestOrigin
+    public let outcome: Outcome
+    public let report: UsageReport
+    public let priced: PriceInForce
+    public let rate: CreditRate
+    /// The exact cost in pico-USD, before the one rounding.
+    public let costPicoUSD: Int128
+    public let credits: Credits
+    public let allocations: [Allocation]
+    /// What no grant could bear: it becomes debt.
+    public let shortfall: Credits
+    public let balance: Credits
+}
+
+public struct ChargeReversed: Hashable, Sendable {
+    /// The request whose charge is reversed.
+    public let request: RequestID
+    public let amount: Credits
+    /// What returns to the grants that bore the charge, in the reverse of the order in which they did.
+    public let restored: [Allocation]
+    /// The part of the shortfall that was still owed.
+    public let debtReduced: Credits
+    /// The part of the shortfall that later grants had repaid, and to which of them it returns (the last first).
+    public let repaymentsReturned: [Allocation]
+    public let reason: String
+    public let actor: String
+    public let balance: Credits
+}
+
+public struct CreditsWithdrawn: Hashable, Sendable {
+    public let amount: Credits
+    public let allocations: [Allocation]
+    public let reason: String
+    public let actor: String
+    public let balance: Credits
+}
+
+public struct AccountBlocked: Hashable, Sendable {
+    public let actor: String
+}
+
+public struct AccountUnblocked: Hashable, Sendable {
+    public let actor: String
+}
+
+public struct PriceSet: Hashable, Sendable {
+    public let model: String
+    public let price: Price
+    /// The first instant at which it applies.
+    public let validFrom: Timestamp
+    /// `configuration` for a price that the file seeded, else who set it.
+    public let actor: String
+}
+
+public struct PriceRemoved: Hashable, Sendable {
+    public let model: String
+    /// The first instant at which the model has no price.
+    public let validFrom: Timestamp
+    public let actor: String
+}
+
+public struct PlanSet: Hashable, Sendable {
+    public let plan: Plan
+}
+
+/// A fact, as the ledger's code knows it.
+///
+/// The wire name and its schema version are written by hand in ``LedgerEvent/type``; a name is never given another meaning.
+public enum LedgerEvent: Hashable, Sendable {
+    case accountOpened(AccountOpened)
+    case planChanged(PlanChanged)
+    case creditsGranted(CreditsGranted)
+    case grantExpired(GrantExpired)
+    case holdPlaced(HoldPlaced)
+    case holdReleased(HoldReleased)
+    case requestCharged(RequestCharged)
+    case chargeReversed(ChargeReversed)
+    case creditsWithdrawn(CreditsWithdrawn)
+    case accountBlocked(AccountBlocked)
+    case accountUnblocked(AccountUnblocked)
+    case priceSet(PriceSet)
+    case priceRemoved(PriceRemoved)
+    case planSet(PlanSet)
+}
+
+/// What a decision wants appended: an event, the key that makes it unique, and the instant from which it counts.
+public struct Draft: Hashable, Sendable {
+    public let event: LedgerEvent
+    /// The idempotency key, unique in the ledger.
+    public let key: String
+    public let effectiveAt: Timestamp
+}
+
+/// An event as it was appended.
+public struct RecordedEvent: Hashable, Sendable {
+    /// The 1-based, gap-free place in the whole ledger.
+    public let position: Int64
+    public let account: AccountID
+    /// The 1-based, gap-free place in the account's stream.
+    public let version: Int64
+    /// When it was appended; never earlier than the event before it.
+    public let recordedAt: Timestamp
+    /// From when it counts.
+    public let effectiveAt: Timestamp
+    public let key: String
+    public let event: LedgerEvent
+
+    public init(
+        position: Int64, account: AccountID, version: Int64, recordedAt: Timestamp, effectiveAt: Timestamp,
+        key: String, event: LedgerEvent
+    ) {
+        self.position = position
+        self.account = account
+        self.version = version
+        self.recordedAt = recordedAt
+        self.effectiveAt = effectiveAt
+        self.key = key
+        self.event = event
+    }
+}

@@ -1,0 +1,244 @@
+/// A grant and what is left of it.
+public struct Grant: Hashable, Sendable {
+    public let id: GrantID
+    public let pool: Pool
+    public let source: GrantSource
+    public let amount: Credits
+    public let expiresAt: Timestamp?
+    /// What can still be spent: between 0 and ``amount``.
+    public internal(set) var remaining: Credits
+    /// What of it went into repaying debt.
+    public internal(set) var debtRepaid: Credits
+
+    /// Whether it cannot be spent any more at `instant`: a grant expires at the very instant it names.
+    public func hasExpired(at instant: Timestamp) -> Bool {
+        expiresAt.map { $0 <= instant } ?? false
+    }
+
+    /// The burn-down order: priority, then the earliest expiry (never last), then the order in which they were granted.
+    static func burnsBefore(_ left: Grant, _ right: Grant) -> Bool {
+        if left.pool.priority != right.pool.priority { return left.pool.priority < right.pool.priority }
+        if left.expiresAt != right.expiresAt {
+            guard let leftExpiry = left.expiresAt else { return false }
+            guard let rightExpiry = right.expiresAt else { return true }
+            return leftExpiry < rightExpiry
+        }
+        return left.id < right.id
+    }
+}
+
+/// Credits set aside for a request under way, and the terms on which it was admitted.
+public struct Hold: Hashable, Sendable {
+    public let placed: HoldPlaced
+    public let placedAt: Timestamp
+}
+
+/// An account: the fold of its events.
+///
+/// A value: the same events give the same account on every machine. The fold is total and never fails; whether a history
+/// could have been decided is what ``Auditor`` checks.
+public struct Account: Hashable, Sendable {
+    public let id: AccountID
+    /// The version of the last event; 0: there is none.
+    public private(set) var version: Int64 = 0
+    public private(set) var plan: String?
+    public private(set) var rate = CreditRate.standard
+    public private(set) var openedAt: Timestamp?
+    public private(set) var isBlocked = false
+    /// Grants with something left, in burn-down order.
+    public private(set) var openGrants: [Grant] = []
+    /// Grants with nothing left, by id; a reversal can open them again.
+    public private(set) var closedGrants: [GrantID: Grant] = [:]
+    /// What is owed: shortfalls that no grant has repaid yet.
+    public private(set) var debt = Credits.zero
+    /// Requests under way.
+    public private(set) var holds: [RequestID: Hold] = [:]
+    /// The sum of the holds.
+    public private(set) var held = Credits.zero
+    /// What has been reversed of a charge so far.
+    public private(set) var reversals: [RequestID: Credits] = [:]
+    public private(set) var totals = Totals()
+
+    /// The sums over an account's history, which explain its balance.
+    public struct Totals: Hashable, Sendable {
+        public internal(set) var granted: Int128 = 0
+        public internal(set) var expired: Int128 = 0
+        public internal(set) var charged: Int128 = 0
+        public internal(set) var reversed: Int128 = 0
+        public internal(set) var withdrawn: Int128 = 0
+
+        public init() {}
+
+        /// The balance that these sums give.
+        public var balance: Int128 { granted - expired - charged + reversed - withdrawn }
+    }
+
+    /// An account without any event.
+    public init(id: AccountID) {
+        self.id = id
+    }
+
+    // MARK: What it says
+
+    public var isOpen: Bool { openedAt != nil }
+
+    /// The posted balance: grants − expiries − charges + reversals − withdrawals.
+    public var balance: Credits { Credits(clamping: totals.balance) }
+
+    /// What the grants that have not expired at `instant` hold, less debt. Open holds are not deducted.
+    public func balance(at instant: Timestamp) -> Credits {
+        var sum = -Int128(debt.nanos)
+        for grant in openGrants where !grant.hasExpired(at: instant) { sum += Int128(grant.remaining.nanos) }
+        return Credits(clamping: sum)
+    }
+
+    /// What a new hold at `instant` may take: ``balance(at:)`` less all open holds.
+    public func available(at instant: Timestamp) -> Credits {
+        Credits(clamping: Int128(balance(at: instant).nanos) - Int128(held.nanos))
+    }
+
+    /// The grant of that id, open or closed.
+    public func grant(_ id: GrantID) -> Grant? {
+        closedGrants[id] ?? openGrants.first { $0.id == id }
+    }
+
+    /// Grants that have expired at `instant` and that no request admitted before their expiry can still need, earliest first.
+    ///
+    /// A request that was admitted while a grant could be spent may be charged to it afterwards: what it holds must not vanish
+    /// under it. So a grant's expiry is recorded when the last such hold has been settled; no other hold can use it meanwhile.
+    public func dueExpiries(at instant: Timestamp) -> [Grant] {
+        let lapsed = openGrants.filter { $0.hasExpired(at: instant) }
+        if lapsed.isEmpty { return [] }
+        let oldestHold = holds.values.map(\.placedAt).min()
+        return lapsed.filter { grant in
+            guard let oldestHold, let expiry = grant.expiresAt else { return true }
+            return oldestHold >= expiry
+        }.sorted { left, right in
+            guard let leftExpiry = left.expiresAt, let rightExpiry = right.expiresAt else { return false }
+            return (leftExpiry, left.id) < (rightExpiry, right.id)
+        }
+    }
+
+    // MARK: Fold
+
+    /// Applies the next event. It never fails; amounts saturate, which ``Auditor`` reports.
+    public mutating func apply(_ event: LedgerEvent, effectiveAt: Timestamp) {
+        version += 1
+        switch event {
+        case .accountOpened(let event):
+            plan = event.plan
+            rate = event.rate
+            openedAt = effectiveAt
+        case .planChanged(let event):
+            plan = event.plan
+            rate = event.rate
+        case .creditsGranted(let event):
+            totals.granted += Int128(event.amount.nanos)
+            debt = saturating(debt, minus: event.debtRepaid)
+            file(
+                Grant(
+                    id: version, pool: event.pool, source: event.source, amount: event.amount,
+                    expiresAt: event.expiresAt, remaining: saturating(event.amount, minus: event.debtRepaid),
+                    debtRepaid: event.debtRepaid))
+        case .grantExpired(let event):
+            totals.expired += Int128(event.amount.nanos)
+            take([Allocation(grant: event.grant, amount: event.amount)])
+        case .holdPlaced(let event):
+            holds[event.request] = Hold(placed: event, placedAt: effectiveAt)
+            held = saturating(held, plus: event.amount)
+        case .holdReleased(let event):
+            settle(event.request)
+        case .requestCharged(let event):
+            settle(event.request)
+            totals.charged += Int128(event.credits.nanos)
+            take(event.allocations)
+            debt = saturating(debt, plus: event.shortfall)
+        case .chargeReversed(let event):
+            totals.reversed += Int128(event.amount.nanos)
+            reversals[event.request] = saturating(reversals[event.request] ?? .zero, plus: event.amount)
+            debt = saturating(debt, minus: event.debtReduced)
+            give(event.restored, fromRepayments: false)
+            give(event.repaymentsReturned, fromRepayments: true)
+        case .creditsWithdrawn(let event):
+            totals.withdrawn += Int128(event.amount.nanos)
+            take(event.allocations)
+        case .accountBlocked: isBlocked = true
+        case .accountUnblocked: isBlocked = false
+        case .priceSet, .priceRemoved, .planSet: break
+        }
+    }
+
+    private mutating func settle(_ request: RequestID) {
+        guard let hold = holds.removeValue(forKey: request) else { return }
+        held = saturating(held, minus: hold.placed.amount)
+    }
+
+    private mutating func take(_ allocations: [Allocation]) {
+        for part in allocations {
+            guard let index = openGrants.firstIndex(where: { $0.id == part.grant }) else { continue }
+            openGrants[index].remaining = saturating(openGrants[index].remaining, minus: part.amount)
+            if openGrants[index].remaining <= .zero {
+                let grant = openGrants.remove(at: index)
+                closedGrants[grant.id] = grant
+            }
+        }
+    }
+
+    private mutating func give(_ allocations: [Allocation], fromRepayments: Bool) {
+        for part in allocations {
+            var grant: Grant
+            if let closed = closedGrants.removeValue(forKey: part.grant) {
+                grant = closed
+            } else if let index = openGrants.firstIndex(where: { $0.id == part.grant }) {
+                grant = openGrants.remove(at: index)
+            } else {
+                continue
+            }
+            grant.remaining = saturating(grant.remaining, plus: part.amount)
+            if fromRepayments { grant.debtRepaid = saturating(grant.debtRepaid, minus: part.amount) }
+            file(grant)
+        }
+    }
+
+    /// Puts a grant where it belongs.
+    private mutating func file(_ grant: Grant) {
+        guard grant.remaining > .zero else {
+            closedGrants[grant.id] = grant
+            return
+        }
+        let index = openGrants.firstIndex { Grant.burnsBefore(grant, $0) } ?? openGrants.endIndex
+        openGrants.insert(grant, at: index)
+    }
+
+    // MARK: Snapshots
+
+    /// An account as a snapshot has it.
+    init(
+        id: AccountID, version: Int64, plan: String?, rate: CreditRate, openedAt: Timestamp?, isBlocked: Bool,
+        grants: [Grant], debt: Credits, holds: [Hold], reversals: [RequestID: Credits], totals: Totals
+    ) {
+        self.id = id
+        self.version = version
+        self.plan = plan
+        self.rate = rate
+        self.openedAt = openedAt
+        self.isBlocked = isBlocked
+        self.debt = debt
+        self.reversals = reversals
+        self.totals = totals
+        for grant in grants { file(grant) }
+        for hold in holds {
+            self.holds[hold.placed.request] = hold
+            held = saturating(held, plus: hold.placed.amount)
+        }
+    }
+}
+
+/// Sums of the fold saturate: it must not fail on a history that nobody could have decided.
+private func saturating(_ left: Credits, plus right: Credits) -> Credits {
+    left.adding(right) ?? Credits(clamping: Int128(left.nanos) + Int128(right.nanos))
+}
+
+private func saturating(_ left: Credits, minus right: Credits) -> Credits {
+    left.subtracting(right) ?? Credits(clamping: Int128(left.nanos) - Int128(right.nanos))
+}

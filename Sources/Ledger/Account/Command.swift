@@ -1,0 +1,281 @@
+/// What somebody wants to happen to an account or to one of the books.
+///
+/// A command with a key can be sent again: with the same content it answers what it answered before and appends nothing; with
+/// other content it is refused (``Refusal/keyReused(key:)``). That is true for ever, also across restarts.
+public struct Command: Hashable, Sendable {
+    /// Whose stream it concerns.
+    public let account: AccountID
+    public let action: Action
+
+    public init(account: AccountID, action: Action) {
+        self.account = account
+        self.action = action
+    }
+
+    public enum Action: Hashable, Sendable {
+        /// Opens the account on a plan; nothing where it is open.
+        case open(plan: String)
+        case changePlan(ChangePlan)
+        case grant(GrantCredits)
+        /// Adds (into `TOPUP`, without expiry) or withdraws credits by an operator's decision.
+        case adjust(AdjustCredits)
+        /// Records the expiries that are due.
+        case expireDue
+        case placeHold(PlaceHold)
+        case releaseHold(ReleaseHold)
+        case charge(ChargeRequest)
+        case reverse(ReverseCharge)
+        /// Blocks the account: no hold is placed any more; nothing where it is blocked.
+        case block(actor: String)
+        case unblock(actor: String)
+        case setPrice(SetPrice)
+        case removePrice(RemovePrice)
+        case setPlan(SetPlan)
+    }
+
+    public static func setPrice(_ command: SetPrice) -> Command { Command(account: .prices, action: .setPrice(command)) }
+    public static func removePrice(_ command: RemovePrice) -> Command {
+        Command(account: .prices, action: .removePrice(command))
+    }
+    public static func setPlan(_ command: SetPlan) -> Command { Command(account: .plans, action: .setPlan(command)) }
+
+    /// The idempotency key under which its main event is recorded; nil where its effect can be told from the account alone.
+    public var key: String? {
+        switch action {
+        case .open: "open:\(account)"
+        case .changePlan(let command): command.key
+        case .grant(let command): command.key
+        case .adjust(let command): command.key
+        case .placeHold(let command): Self.holdKey(command.request)
+        case .releaseHold(let command): Self.settlementKey(command.request)
+        case .charge(let command): Self.settlementKey(command.request)
+        case .reverse(let command): command.key
+        case .setPrice(let command): command.key
+        case .removePrice(let command): command.key
+        case .setPlan(let command): command.key
+        case .expireDue, .block, .unblock: nil
+        }
+    }
+
+    static func holdKey(_ request: RequestID) -> String { "hold:" + request.rawValue }
+
+    /// The one key of a charge and of a release: that a hold is settled once is thereby also the database's rule.
+    static func settlementKey(_ request: RequestID) -> String { "settle:" + request.rawValue }
+
+    /// Whether it settles a hold. Such commands are never refused for a full queue: their number is that of the open holds.
+    var isSettlement: Bool {
+        switch action {
+        case .charge, .releaseHold: true
+        default: false
+        }
+    }
+
+    /// Whether `recorded`, the event under this command's key, is what this command would have led to.
+    func isSame(as recorded: RecordedEvent) -> Bool {
+        guard recorded.account == account else { return false }
+        switch (action, recorded.event) {
+        // Opening is asked for by every door that an account can come by, each with its own default plan.
+        case (.open, .accountOpened): return true
+        case (.changePlan(let command), .planChanged(let event)): return command.plan == event.plan
+        case (.grant(let command), .creditsGranted(let event)):
+            return command.pool == event.pool && command.source == event.source && command.amount == event.amount
+                && command.expiresAt == event.expiresAt && command.reference == event.reference
+                && command.reason == event.reason && command.actor == event.actor
+        case (.adjust(let command), .creditsGranted(let event)):
+            return event.source == .adjustment && command.amount == event.amount && command.reason == event.reason
+                && command.actor == event.actor
+        case (.adjust(let command), .creditsWithdrawn(let event)):
+            return Credits.zero.subtracting(command.amount) == event.amount && command.reason == event.reason
+                && command.actor == event.actor
+        case (.placeHold(let command), .holdPlaced(let event)):
+            return command.request == event.request && command.origin == event.origin
+                && command.promptBound == event.promptBound && command.wantedOutput == event.wantedOutput
+        case (.releaseHold(let command), .holdReleased(let event)):
+            return command.reason == event.reason && command.upstreamStatus == event.upstreamStatus
+        case (.charge(let command), .requestCharged(let event)):
+            return command.report == event.report && command.outcome == event.outcome
+        case (.reverse(let command), .chargeReversed(let event)):
+            return command.request == event.request && (command.amount ?? event.amount) == event.amount
+                && command.reason == event.reason && command.actor == event.actor
+        case (.setPrice(let command), .priceSet(let event)):
+            return command.model == event.model && command.price == event.price
+                && (command.validFrom ?? event.validFrom) == event.validFrom && command.actor == event.actor
+        case (.removePrice(let command), .priceRemoved(let event)):
+            return command.model == event.model && command.actor == event.actor
+        case (.setPlan(let command), .planSet(let event)): return command.plan == event.plan
+        default: return false
+        }
+    }
+}
+
+public struct ChangePlan: Hashable, Sendable {
+    public let key: String
+    public let plan: String
+
+    public init(key: String, plan: String) {
+        self.key = key
+        self.plan = plan
+    }
+}
+
+/// Gives credits. Debt is repaid from them first.
+public struct GrantCredits: Hashable, Sendable {
+    public let key: String
+    public let pool: Pool
+    public let source: GrantSource
+    /// Above zero.
+    public let amount: Credits
+    /// In the future; nil: never.
+    public let expiresAt: Timestamp?
+    public let reference: String?
+    public let reason: String?
+    public let actor: String?
+
+    public init(
+        key: String, pool: Pool, source: GrantSource, amount: Credits, expiresAt: Timestamp? = nil,
+        reference: String? = nil, reason: String? = nil, actor: String? = nil
+    ) {
+        self.key = key
+        self.pool = pool
+        self.source = source
+        self.amount = amount
+        self.expiresAt = expiresAt
+        self.reference = reference
+        self.reason = reason
+        self.actor = actor
+    }
+}
+
+/// Corrects a balance by an operator's decision; the reason and the actor are mandatory.
+public struct AdjustCredits: Hashable, Sendable {
+    public let key: String
+    /// Above zero: granted; below zero: withdrawn, never more than is available.
+    public let amount: Credits
+    public let reason: String
+    public let actor: String
+
+    public init(key: String, amount: Credits, reason: String, actor: String) {
+        self.key = key
+        self.amount = amount
+        self.reason = reason
+        self.actor = actor
+    }
+}
+
+/// Admits a request: sets aside what it can cost at most, at the price in force.
+public struct PlaceHold: Hashable, Sendable {
+    public let request: RequestID
+    public let origin: RequestOrigin
+    /// The bound on prompt tokens.
+    public let promptBound: Int64
+    /// The output tokens for each choice that the client limited itself to, or the model's default.
+    public let outputPerChoice: Int64
+    /// How many choices are asked for.
+    public let choices: Int64
+    /// The least output tokens for each choice to which the bound may shrink; nil: it must not shrink (the client set it).
+    public let shrinkTo: Int64?
+    /// Whether the operator gives models away that have no price.
+    public let allowUnpriced: Bool
+
+    public init(
+        request: RequestID, origin: RequestOrigin, promptBound: Int64, outputPerChoice: Int64, choices: Int64 = 1,
+        shrinkTo: Int64? = nil, allowUnpriced: Bool = false
+    ) {
+        self.request = request
+        self.origin = origin
+        self.promptBound = promptBound
+        self.outputPerChoice = outputPerChoice
+        self.choices = choices
+        self.shrinkTo = shrinkTo
+        self.allowUnpriced = allowUnpriced
+    }
+
+    /// The output bound that is asked for, over all choices; clamped, since the bounds are checked apart.
+    var wantedOutput: Int64 {
+        let (product, overflow) = outputPerChoice.multipliedReportingOverflow(by: choices)
+        return overflow ? .max : product
+    }
+}
+
+/// Ends a request that used nothing.
+public struct ReleaseHold: Hashable, Sendable {
+    public let request: RequestID
+    public let reason: ReleaseReason
+    public let upstreamStatus: Int64?
+
+    public init(request: RequestID, reason: ReleaseReason, upstreamStatus: Int64? = nil) {
+        self.request = request
+        self.reason = reason
+        self.upstreamStatus = upstreamStatus
+    }
+}
+
+/// Ends a request and charges what it used, at the price it was admitted at.
+public struct ChargeRequest: Hashable, Sendable {
+    public let request: RequestID
+    public let outcome: Outcome
+    public let report: UsageReport
+
+    public init(request: RequestID, outcome: Outcome, report: UsageReport) {
+        self.request = request
+        self.outcome = outcome
+        self.report = report
+    }
+}
+
+/// Gives a charge back, whole or in part; the reason and the actor are mandatory.
+public struct ReverseCharge: Hashable, Sendable {
+    public let key: String
+    public let request: RequestID
+    /// nil: all that is left of it.
+    public let amount: Credits?
+    public let reason: String
+    public let actor: String
+
+    public init(key: String, request: RequestID, amount: Credits? = nil, reason: String, actor: String) {
+        self.key = key
+        self.request = request
+        self.amount = amount
+        self.reason = reason
+        self.actor = actor
+    }
+}
+
+public struct SetPrice: Hashable, Sendable {
+    public let key: String?
+    public let model: String
+    public let price: Price
+    /// nil: now.
+    public let validFrom: Timestamp?
+    public let actor: String
+
+    public init(key: String? = nil, model: String, price: Price, validFrom: Timestamp? = nil, actor: String) {
+        self.key = key
+        self.model = model
+        self.price = price
+        self.validFrom = validFrom
+        self.actor = actor
+    }
+}
+
+public struct RemovePrice: Hashable, Sendable {
+    public let key: String?
+    public let model: String
+    public let actor: String
+
+    public init(key: String? = nil, model: String, actor: String) {
+        self.key = key
+        self.model = model
+        self.actor = actor
+    }
+}
+
+public struct SetPlan: Hashable, Sendable {
+    public let key: String?
+    public let plan: Plan
+
+    public init(key: String? = nil, plan: Plan) {
+        self.key = key
+        self.plan = plan
+    }
+}

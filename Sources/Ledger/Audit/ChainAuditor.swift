@@ -1,0 +1,32 @@
+/// Checks what can be told from the stored bytes alone: positions without gaps, time that does not go back, the hash chain.
+public struct ChainAuditor {
+    /// The last event that was looked at.
+    public private(set) var head: LedgerHead
+    private var buffer: [UInt8] = []
+
+    /// Starts behind an event that is already trusted, or at the beginning.
+    public init(after head: LedgerHead = .empty) {
+        self.head = head
+    }
+
+    /// Checks the next row; nil where it is sound. After a finding it goes on from what the row says.
+    public mutating func check(_ row: borrowing StoredBytes, hash: UnsafeRawBufferPointer) -> Finding? {
+        let computed = head.hash.next(row, buffer: &buffer)
+        var problem: (Finding.Check, String)?
+        if row.position != head.position + 1 {
+            problem = (.position, "expected position \(head.position + 1): events are missing or out of order")
+        } else if row.recordedAt < head.recordedAt.microseconds {
+            problem = (.time, "recorded earlier than the event before it")
+        } else if !computed.withBytes({ $0.elementsEqual(hash) }) {
+            problem = (.hash, "its bytes do not give its hash: it, or an event before it, was altered")
+        }
+        head = LedgerHead(
+            position: row.position, recordedAt: Timestamp(microseconds: row.recordedAt),
+            hash: EventHash(bytes: hash) ?? computed)
+        return problem.map { check, detail in
+            Finding(
+                position: row.position, account: String(decoding: row.account, as: UTF8.self), check: check,
+                detail: detail)
+        }
+    }
+}

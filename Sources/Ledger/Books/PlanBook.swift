@@ -1,0 +1,83 @@
+import WireJSON
+
+/// The terms on which an account receives credits.
+public struct Plan: Hashable, Sendable {
+    public let name: String
+    /// Micro-USD a cycle; 0: free.
+    public let microUSD: Int64
+    public let rate: CreditRate
+    /// Granted once, when a person signs up.
+    public let signupBonus: Credits
+    /// Granted at each cycle of a paid plan.
+    public let cycleCredits: Credits
+    /// A free plan fills the balance up to this at each cycle.
+    public let topUpTo: Credits
+    public let cycleSeconds: Int64
+
+    /// Terms with a name of 1 to 64 bytes, amounts that are not negative and a cycle of at least a minute, else nil.
+    public init?(
+        name: String, microUSD: Int64, rate: CreditRate = .standard, signupBonus: Credits = .zero,
+        cycleCredits: Credits = .zero, topUpTo: Credits = .zero, cycleSeconds: Int64 = 2_592_000
+    ) {
+        guard (1...64).contains(name.utf8.count), microUSD >= 0, signupBonus >= .zero, cycleCredits >= .zero,
+            topUpTo >= .zero, cycleSeconds >= 60
+        else { return nil }
+        self.name = name
+        self.microUSD = microUSD
+        self.rate = rate
+        self.signupBonus = signupBonus
+        self.cycleCredits = cycleCredits
+        self.topUpTo = topUpTo
+        self.cycleSeconds = cycleSeconds
+    }
+
+    /// FREE: 20 credits at sign-up, filled up to 10 each 30 days. BASIC: $10 for 100 credits each 30 days.
+    public static let standard: [Plan] = [
+        Plan(
+            name: "FREE", microUSD: 0, signupBonus: Credits(nanos: 20_000_000_000),
+            topUpTo: Credits(nanos: 10_000_000_000)),
+        Plan(name: "BASIC", microUSD: 10_000_000, cycleCredits: Credits(nanos: 100_000_000_000)),
+    ].compactMap(\.self)
+
+    func encode(into json: inout JSONWriter) {
+        json.field("plan", name)
+        json.field("micro_usd", microUSD)
+        json.field("micro_credits_per_usd", rate.microsPerUSD)
+        json.field("signup_bonus", signupBonus.nanos)
+        json.field("cycle_credits", cycleCredits.nanos)
+        json.field("top_up_to", topUpTo.nanos)
+        json.field("cycle_seconds", cycleSeconds)
+    }
+
+    init(from json: inout JSONScanner) throws(JSONError) {
+        let plan = Plan(
+            name: try json.string(field: "plan"), microUSD: try json.integer(field: "micro_usd"),
+            rate: try json.rate(), signupBonus: try json.credits("signup_bonus"),
+            cycleCredits: try json.credits("cycle_credits"), topUpTo: try json.credits("top_up_to"),
+            cycleSeconds: try json.integer(field: "cycle_seconds"))
+        guard let plan else { throw JSONError(.unexpectedField, at: json.offset) }
+        self = plan
+    }
+}
+
+/// The plans on offer: the fold of the stream `$plans`.
+public struct PlanBook: Hashable, Sendable {
+    public private(set) var plans: [String: Plan] = [:]
+    /// The version of the last event of the stream.
+    public private(set) var version: Int64 = 0
+
+    public init() {}
+
+    /// Applies the next event of the stream.
+    public mutating func apply(_ event: LedgerEvent) {
+        version += 1
+        if case .planSet(let event) = event { plans[event.plan.name] = event.plan }
+    }
+
+    /// Sets a plan's terms; nothing where they are what they are.
+    func set(_ command: SetPlan, at now: Timestamp) -> [Draft] {
+        guard plans[command.plan.name] != command.plan else { return [] }
+        let event = PlanSet(plan: command.plan)
+        return [Draft(event: .planSet(event), key: command.key ?? "plan:\(version + 1)", effectiveAt: now)]
+    }
+}

@@ -1,0 +1,42 @@
+/// Tokens as billed, by the class that prices them.
+///
+/// Every class counts from 0 to ``Usage/maximumTokens``; the initialiser refuses anything else, so that a hostile or broken
+/// upstream can neither credit an account nor make the arithmetic overflow.
+public struct Usage: Hashable, Sendable {
+    /// The most tokens of one class that are believed: 2³¹.
+    public static let maximumTokens: Int64 = 1 << 31
+
+    /// All prompt tokens: those read from a cache or written to one are included.
+    public let prompt: Int64
+    /// Prompt tokens that were read from a cache.
+    public let cached: Int64
+    /// Prompt tokens that were written to a cache that lives five minutes.
+    public let cacheWrite: Int64
+    /// Prompt tokens that were written to a cache that lives an hour.
+    public let cacheWriteHour: Int64
+    /// Output tokens, reasoning included.
+    public let completion: Int64
+
+    /// Usage of these counts, or nil where one is negative or beyond ``maximumTokens``.
+    ///
+    /// More cached than prompt tokens is what a provider really reported: it is kept as it is, and ``standard`` is clamped at 0.
+    public init?(prompt: Int64, cached: Int64 = 0, cacheWrite: Int64 = 0, cacheWriteHour: Int64 = 0, completion: Int64) {
+        for tokens in [prompt, cached, cacheWrite, cacheWriteHour, completion] {
+            guard (0...Self.maximumTokens).contains(tokens) else { return nil }
+        }
+        self.prompt = prompt
+        self.cached = cached
+        self.cacheWrite = cacheWrite
+        self.cacheWriteHour = cacheWriteHour
+        self.completion = completion
+    }
+
+    /// Prompt tokens at the ordinary input price.
+    public var standard: Int64 { max(0, prompt - cached - cacheWrite - cacheWriteHour) }
+
+    /// Prompt tokens read from the cache, never more than there were prompt tokens.
+    public var billedCached: Int64 { min(cached, prompt) }
+
+    /// Whether nothing was used at all.
+    public var isZero: Bool { prompt == 0 && cached == 0 && cacheWrite == 0 && cacheWriteHour == 0 && completion == 0 }
+}

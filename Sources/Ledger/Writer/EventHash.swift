@@ -1,0 +1,93 @@
+internal import Crypto
+
+/// A link of the hash chain: the SHA-256 of the previous link and of one event's canonical bytes.
+public struct EventHash: Hashable, Sendable, CustomStringConvertible {
+    /// The number of bytes of a hash.
+    public static let byteCount = 32
+
+    private let words: (UInt64, UInt64, UInt64, UInt64)
+
+    /// The link before the first event: the SHA-256 of the ASCII text `credit-ledger genesis v1`.
+    public static let genesis = EventHash(digest: SHA256.hash(data: Array("credit-ledger genesis v1".utf8)))
+
+    /// A hash as it was stored; nil where it has not 32 bytes.
+    public init?(bytes: UnsafeRawBufferPointer) {
+        guard bytes.count == Self.byteCount else { return nil }
+        words = bytes.loadUnaligned(as: (UInt64, UInt64, UInt64, UInt64).self)
+    }
+
+    private init(digest: SHA256.Digest) {
+        words = digest.withUnsafeBytes { $0.loadUnaligned(as: (UInt64, UInt64, UInt64, UInt64).self) }
+    }
+
+    /// Its 32 bytes, in memory order.
+    public func withBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {
+        try withUnsafeBytes(of: words) { try body($0) }
+    }
+
+    public var bytes: [UInt8] { withBytes { Array($0) } }
+
+    public static func == (left: EventHash, right: EventHash) -> Bool { left.words == right.words }
+
+    public func hash(into hasher: inout Hasher) { hasher.combine(words.0) }
+
+    /// 64 hexadecimal digits.
+    public var description: String {
+        let digits: [UInt8] = Array("0123456789abcdef".utf8)
+        return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
+    }
+
+    /// The next link.
+    ///
+    /// The canonical bytes are those of `event` as they are stored, never written anew: the previous hash (32 bytes);
+    /// position, version, recordedAt and effectiveAt (8 bytes each, two's complement, big-endian); then account, type, key
+    /// and data, each as its length in bytes (4 bytes, big-endian) and its UTF-8 bytes. `buffer` is scratch space.
+    public func next(_ event: borrowing StoredBytes, buffer: inout [UInt8]) -> EventHash {
+        buffer.removeAll(keepingCapacity: true)
+        withBytes { buffer.append(contentsOf: $0) }
+        for number in [event.position, event.version, event.recordedAt, event.effectiveAt] {
+            withUnsafeBytes(of: number.bigEndian) { buffer.append(contentsOf: $0) }
+        }
+        for text in [event.account, event.type, event.key, event.data] {
+            withUnsafeBytes(of: UInt32(truncatingIfNeeded: text.count).bigEndian) { buffer.append(contentsOf: $0) }
+            buffer.append(contentsOf: text)
+        }
+        return EventHash(digest: SHA256.hash(data: buffer))
+    }
+}
+
+/// An event as it lies in the store: the exact bytes, borrowed for as long as the row is being looked at.
+public struct StoredBytes {
+    public let position: Int64
+    public let version: Int64
+    public let recordedAt: Int64
+    public let effectiveAt: Int64
+    public let account: UnsafeBufferPointer<UInt8>
+    public let type: UnsafeBufferPointer<UInt8>
+    public let key: UnsafeBufferPointer<UInt8>
+    public let data: UnsafeBufferPointer<UInt8>
+
+    public init(
+        position: Int64, version: Int64, recordedAt: Int64, effectiveAt: Int64, account: UnsafeBufferPointer<UInt8>,
+        type: UnsafeBufferPointer<UInt8>, key: UnsafeBufferPointer<UInt8>, data: UnsafeBufferPointer<UInt8>
+    ) {
+        self.position = position
+        self.version = version
+        self.recordedAt = recordedAt
+        self.effectiveAt = effectiveAt
+        self.account = account
+        self.type = type
+        self.key = key
+        self.data = data
+    }
+
+    /// Reads the event.
+    public func decoded() throws(EventCodingError) -> RecordedEvent {
+        let account = String(decoding: self.account, as: UTF8.self)
+        guard let id = AccountID(stored: account) else { throw .invalidAccount(account) }
+        return RecordedEvent(
+            position: position, account: id, version: version, recordedAt: Timestamp(microseconds: recordedAt),
+            effectiveAt: Timestamp(microseconds: effectiveAt), key: String(decoding: key, as: UTF8.self),
+            event: try LedgerEvent(type: type, data: data))
+    }
+}

@@ -1,0 +1,5 @@
+import ArgumentParser
+import AsyncHTTPClient
+import Crypto
+import Hummingbird
+import Yams
