@@ -10,7 +10,7 @@ public struct ChainAuditor {
     }
 
     /// Checks the next row; nil where it is sound. After a finding it goes on from what the row says.
-    public mutating func check(_ row: borrowing StoredBytes, hash: UnsafeRawBufferPointer) -> Finding? {
+    public mutating func check(_ row: StoredBytes, hash: UnsafeRawBufferPointer) -> Finding? {
         let computed = head.hash.next(row, buffer: &buffer)
         var problem: (Finding.Check, String)?
         if row.position != head.position + 1 {

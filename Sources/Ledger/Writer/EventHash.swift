@@ -42,7 +42,7 @@ public struct EventHash: Hashable, Sendable, CustomStringConvertible {
     /// The canonical bytes are those of `event` as they are stored, never written anew: the previous hash (32 bytes);
     /// position, version, recordedAt and effectiveAt (8 bytes each, two's complement, big-endian); then account, type, key
     /// and data, each as its length in bytes (4 bytes, big-endian) and its UTF-8 bytes. `buffer` is scratch space.
-    public func next(_ event: borrowing StoredBytes, buffer: inout [UInt8]) -> EventHash {
+    public func next(_ event: StoredBytes, buffer: inout [UInt8]) -> EventHash {
         buffer.removeAll(keepingCapacity: true)
         withBytes { buffer.append(contentsOf: $0) }
         for number in [event.position, event.version, event.recordedAt, event.effectiveAt] {

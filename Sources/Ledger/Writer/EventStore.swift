@@ -62,13 +62,11 @@ public struct EncodedEvent: Sendable {
 
     /// Encodes an event and links it to the chain.
     public init(_ recorded: RecordedEvent, after previous: EventHash, buffer: inout [UInt8]) {
-        self.recorded = recorded
-        type = recorded.event.type
-        data = recorded.event.encoded()
+        let data = recorded.event.encoded()
+        var type = recorded.event.type
         var account = recorded.account.rawValue
         var key = recorded.key
-        var type = type
-        hash = account.withUTF8 { account in
+        let hash = account.withUTF8 { account in
             key.withUTF8 { key in
                 type.withUTF8 { type in
                     data.withUnsafeBufferPointer { data in
@@ -82,6 +80,10 @@ public struct EncodedEvent: Sendable {
                 }
             }
         }
+        self.recorded = recorded
+        self.type = type
+        self.data = data
+        self.hash = hash
     }
 }
 

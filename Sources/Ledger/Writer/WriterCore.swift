@@ -1,5 +1,5 @@
 /// The writer without its queue: what it knows in memory, and how one batch of commands becomes one transaction.
-struct WriterCore: ~Copyable {
+struct WriterCore {
     let store: any EventStore
     private let clock: @Sendable () -> Timestamp
     private let snapshotInterval: Int64

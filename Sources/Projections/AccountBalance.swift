@@ -1,0 +1,62 @@
+public import Ledger
+
+/// What an account has, at an instant: what people and programs read.
+public struct AccountBalance: Hashable, Sendable {
+    /// A grant with something left.
+    public struct OpenGrant: Hashable, Sendable {
+        public let id: GrantID
+        public let pool: Pool
+        public let source: GrantSource
+        public let amount: Credits
+        public let remaining: Credits
+        public let expiresAt: Timestamp?
+
+        public init(
+            id: GrantID, pool: Pool, source: GrantSource, amount: Credits, remaining: Credits, expiresAt: Timestamp?
+        ) {
+            self.id = id
+            self.pool = pool
+            self.source = source
+            self.amount = amount
+            self.remaining = remaining
+            self.expiresAt = expiresAt
+        }
+    }
+
+    public let account: AccountID
+    public let plan: String?
+    public let isBlocked: Bool
+    /// Grants that have not expired, less debt. Open holds are not deducted.
+    public let balance: Credits
+    public let debt: Credits
+    /// What requests under way hold.
+    public let held: Credits
+    /// What a new request may take.
+    public let available: Credits
+    /// Grants that can be spent, by id.
+    public let grants: [OpenGrant]
+
+    /// The balance out of stored figures. An expired grant counts no more, whether or not its expiry has been recorded.
+    public init(
+        account: AccountID, plan: String?, isBlocked: Bool, debt: Credits, held: Credits, grants: [OpenGrant],
+        at instant: Timestamp
+    ) {
+        self.account = account
+        self.plan = plan
+        self.isBlocked = isBlocked
+        self.debt = debt
+        self.held = held
+        self.grants = grants.filter { grant in grant.expiresAt.map { $0 > instant } ?? true }
+        let sum = self.grants.reduce(Int128(0)) { $0 + Int128($1.remaining.nanos) } - Int128(debt.nanos)
+        balance = Credits(clamping: sum)
+        available = Credits(clamping: sum - Int128(held.nanos))
+    }
+
+    /// What is left in each pool.
+    public var pools: [(pool: Pool, remaining: Credits)] {
+        Pool.allCases.map { pool in
+            let sum = grants.filter { $0.pool == pool }.reduce(Int128(0)) { $0 + Int128($1.remaining.nanos) }
+            return (pool, Credits(clamping: sum))
+        }
+    }
+}
