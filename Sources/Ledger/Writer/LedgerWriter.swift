@@ -70,6 +70,7 @@ public final class LedgerWriter: Sendable {
         var waiting: [Submission] = []
         var isScheduled = false
         var health = WriterHealth.healthy
+        var prices = PriceBook()
     }
 
     private let configuration: Configuration
@@ -86,7 +87,10 @@ public final class LedgerWriter: Sendable {
         clock: @escaping @Sendable () -> Timestamp
     ) throws(StoreError) {
         self.configuration = configuration
-        core = Mutex(try WriterCore(store: store, configuration: configuration, clock: clock))
+        let core = try WriterCore(store: store, configuration: configuration, clock: clock)
+        let prices = core.prices
+        self.core = Mutex(core)
+        state.withLock { $0.prices = prices }
     }
 
     public var health: WriterHealth { state.withLock { $0.health } }
@@ -95,7 +99,7 @@ public final class LedgerWriter: Sendable {
     public var queueLength: Int { state.withLock { $0.waiting.count } }
 
     /// The price book as of the last committed batch.
-    public var prices: PriceBook { core.withLock { $0.prices } }
+    public var prices: PriceBook { state.withLock { $0.prices } }
 
     // MARK: Commands
 
@@ -193,8 +197,12 @@ public final class LedgerWriter: Sendable {
                 for submission in batch { submission.reply(.failure(.stopped)) }
                 continue
             }
-            let (results, failure) = core.withLock { $0.write(batch) }
+            let ((results, failure), prices) = core.withLock { core in
+                let written = core.write(batch)
+                return ((written.results, written.failure), core.prices)
+            }
             state.withLock { state in
+                state.prices = prices
                 switch (failure, state.health) {
                 case (.syncFailed(let detail)?, _): state.health = .stopped(.syncFailed(detail))
                 case (.corrupt(let detail)?, _): state.health = .stopped(.corrupt(detail))

@@ -243,6 +243,7 @@ BROKEN: dict[str, tuple[int, str, bool]] = {
     "truncate-chunked": (4, "close", False),
     "stall-mid": (4, "stall", False),
     "stall-before-first": (0, "stall", False),
+    "truncate-usage": (4, "clean", False),
 }
 UNANSWERED = {"reset-before-head": "reset", "stall-before-head": "stall"}
 ERRORS = {"error-event-first": 0, "error-event-mid": 4}
@@ -270,6 +271,8 @@ def streamed(model: str, request: dict) -> Answer:
     if model == "no-done":
         return Answer(stream(model, request, WORDS, done=False))
     parts = stream(model, request, words_of(model), usage_of(model))
+    if model == "truncate-usage":
+        parts = usage_every_chunk(model, request)
     if model in BROKEN:
         count, ending, cut = BROKEN[model]
         return Answer(parts, ending=ending, stop_after=count, cut=cut)

@@ -35,10 +35,14 @@ class Vanished(Exception):
     """The client closed the connection."""
 
 
+class Ended(Exception):
+    """The stand-in itself ended the connection, as the scenario wants it."""
+
+
 class Entry:
     """A request to a model, and what became of its answer."""
 
-    def __init__(self, number: int, head: "Head", body: bytes):
+    def __init__(self, number: int, head: Head, body: bytes):
         self.number, self.head, self.body = number, head, body
         try:
             self.json = json.loads(body)
@@ -201,7 +205,7 @@ class Connection(asyncio.Protocol):
                 head = Head(await self.until(b"\r\n\r\n"))
                 body = await self.body(head)
                 await self.route(head, body)
-        except Vanished:
+        except (Vanished, Ended):
             pass
         finally:
             if not self.gone.is_set():
@@ -267,7 +271,7 @@ class Connection(asyncio.Protocol):
         if answer.instead_of_head == "reset":
             entry.state = "reset"
             self.reset()
-            raise asyncio.CancelledError
+            raise Ended
         if answer.instead_of_head == "stall":
             entry.state = "stalled"
             await self.unless_gone(asyncio.Event().wait())
@@ -314,11 +318,11 @@ class Connection(asyncio.Protocol):
             await self.unless_gone(entry.steps.acquire(), RESET_GRACE_SECONDS)
             entry.state = "reset"
             self.reset()
-            raise asyncio.CancelledError
+            raise Ended
         elif answer.ending == "close":
             entry.state = "closed"
             self.transport.close()
-            raise asyncio.CancelledError
+            raise Ended
         else:
             if answer.framing == "chunked":
                 await self.write(b"0\r\n\r\n")

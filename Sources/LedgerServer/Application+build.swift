@@ -1,0 +1,147 @@
+import UnixSignals
+import AsyncHTTPClient
+import HTTPTypes
+import Hummingbird
+import Ledger
+import LedgerSQLite
+import Logging
+import NIOCore
+import NIOPosix
+import Projections
+import ServiceLifecycle
+
+/// The whole server out of its configuration: everything is made here, and handed to what needs it.
+struct Gateway: Sendable {
+    let configuration: ServerConfiguration
+    let logger: Logger
+    private let ledger: SQLiteLedger
+    private let writer: LedgerWriter
+
+    /// Opens the ledger and the writer. Nothing is listening yet.
+    init(_ configuration: ServerConfiguration, logger: Logger) throws {
+        self.configuration = configuration
+        self.logger = logger
+        ledger = try SQLiteLedger(path: configuration.databasePath)
+        var writing = LedgerWriter.Configuration()
+        writing.queueLimit = configuration.limits.queueLength
+        writing.cachedAccounts = configuration.limits.cachedAccounts
+        writer = try LedgerWriter(store: ledger, configuration: writing, clock: SystemClock.now)
+    }
+
+    /// Serves until the process is told to stop, then drains and closes.
+    func run() async throws {
+        for warning in configuration.warnings { logger.warning("\(warning)") }
+        let interrupted = try await writer.releaseInterruptedHolds()
+        if interrupted.count > 0 {
+            logger.warning(
+                "released the holds of requests that a crash interrupted; what providers billed for them is unbilled exposure",
+                metadata: [
+                    "holds": "\(interrupted.count)", "credits_at_most": "\(Credits(clamping: interrupted.credits))",
+                ])
+        }
+        try await seedBooks()
+        let client = HTTPClient(
+            eventLoopGroupProvider: .shared(MultiThreadedEventLoopGroup.singleton),
+            configuration: clientConfiguration)
+        do {
+            try await serve(client)
+        } catch {
+            try? await client.shutdown()
+            try? ledger.close()
+            throw error
+        }
+        try await client.shutdown()
+        try ledger.close()
+    }
+
+    private var clientConfiguration: HTTPClient.Configuration {
+        var client = HTTPClient.Configuration()
+        client.redirectConfiguration = .disallow
+        client.decompression = .disabled
+        client.timeout.connect = .seconds(Int64(configuration.limits.connectTimeoutSeconds))
+        // A stream holds a connection for as long as it lasts: as many as may be under way.
+        client.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = configuration.limits.maxConcurrentStreams
+        client.connectionPool.retryConnectionEstablishment = false
+        return client
+    }
+
+    /// Plans and prices of the configuration become events, where the books do not say so already. A price that was set by the API
+    /// wins over the file; one that the file set follows the file.
+    private func seedBooks() async throws {
+        for plan in Plan.standard { _ = try await writer.submit(.setPlan(SetPlan(plan: plan))) }
+        let now = SystemClock.now()
+        for (model, price) in configuration.pricing.sorted(by: { $0.key < $1.key }) {
+            let current = writer.prices.entry(for: model, at: now)
+            guard current == nil || current?.actor == "configuration" else { continue }
+            _ = try await writer.submit(.setPrice(SetPrice(model: model, price: price, actor: "configuration")))
+        }
+    }
+
+    private func serve(_ client: HTTPClient) async throws {
+        let limits = configuration.limits
+        let directory = Directory(ledger)
+        let balances = SQLiteBalances(ledger)
+        let usage = SQLiteUsage(ledger)
+        let authenticator = Authenticator(masterKey: configuration.masterKey, directory: directory)
+        let registry = RequestRegistry(limits: limits, logger: logger)
+        let usageService = UsageService(follower: UsageFollower(events: ledger, usage: usage), logger: logger)
+        let demoBase = DemoBase()
+        let upstreams = configuration.providers.mapValues {
+            Upstream(configuration: $0, client: client, limits: limits, demoBase: demoBase)
+        }
+
+        let router = Router(context: GatewayContext.self)
+        router.add(middleware: GatewayMiddleware())
+        router.add(middleware: GatewayCORS(origins: Set(configuration.corsOrigins)))
+        HealthRoutes(writer: writer, registry: registry, follower: usageService).add(to: router)
+        let users = UserRoutes(
+            authenticator: authenticator, writer: writer, directory: directory, balances: balances, usage: usage)
+        users.add(to: router)
+        KeyRoutes(authenticator: authenticator, users: users, directory: directory).add(to: router)
+        PricingRoutes(authenticator: authenticator, writer: writer).add(to: router)
+        AccountRoutes(authenticator: authenticator, writer: writer, directory: directory, balances: balances).add(to: router)
+        CompletionRoutes(
+            configuration: configuration, authenticator: authenticator, writer: writer, registry: registry,
+            upstreams: upstreams, logger: logger
+        ).add(to: router)
+
+        var http = ApplicationConfiguration(
+            address: .hostname(configuration.host, port: configuration.port), serverName: nil)
+        http.availableConnectionsDelegate = .maximum(limits.maxConnections, logger: logger)
+        let application = Application(
+            router: router,
+            server: .http1(
+                configuration: .init(
+                    idleTimeout: .seconds(Int64(limits.clientIdleTimeoutSeconds)),
+                    httpDecoderConfiguration: .init(
+                        maxHeaderFieldSize: limits.maxHeaderBytes, maxHeaderListSize: limits.maxHeaderBytes))),
+            configuration: http, onServerRunning: announce, logger: quiet)
+
+        // Started in this order, stopped in the reverse: requests are drained first, the writer is closed last.
+        var services: [any Service] = [
+            WriterService(writer: writer), usageService,
+            HousekeepingService(authenticator: authenticator, directory: directory, limits: limits, logger: logger),
+        ]
+        if configuration.providers.values.contains(where: { $0.kind == .demo }) {
+            services.append(DemoUpstream(base: demoBase, logger: quiet).service())
+        }
+        services += [application, registry]
+        var group = ServiceGroupConfiguration(
+            services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet)
+        // Beyond the registry's own bound: something hangs, and what is on disk is all that counts.
+        group.maximumGracefulShutdownDuration = .seconds(limits.shutdownGraceSeconds + 30)
+        try await ServiceGroup(configuration: group).run()
+    }
+
+    /// A logger for libraries: what they have to say is for debugging.
+    private var quiet: Logger {
+        var logger = logger
+        logger.logLevel = max(logger.logLevel, .warning)
+        return logger
+    }
+
+    @Sendable private func announce(_ channel: any Channel) async {
+        let port = channel.localAddress?.port ?? configuration.port
+        logger.notice("listening on http://\(configuration.host):\(port)")
+    }
+}

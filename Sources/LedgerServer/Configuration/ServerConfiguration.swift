@@ -1,0 +1,265 @@
+import Foundation
+import Ledger
+
+/// The bounds of the server: each has its default here, and is a key of `limits:` in the file.
+struct Limits: Sendable {
+    /// `max_body_bytes`: the longest request body.
+    var maxBodyBytes = 20 << 20
+    /// `max_header_bytes`: the longest head of a request.
+    var maxHeaderBytes = 64 << 10
+    /// `max_answer_bytes`: the longest answer of an upstream that is not a stream.
+    var maxAnswerBytes = 64 << 20
+    /// `max_concurrent_streams`: requests to upstreams under way at once.
+    var maxConcurrentStreams = 4096
+    /// `max_connections`: connections of clients at once.
+    var maxConnections = 16_384
+    /// `stream_duration_seconds`: how long a request to an upstream may take in all.
+    var streamDurationSeconds = 900
+    /// `connect_timeout_seconds`
+    var connectTimeoutSeconds = 10
+    /// `first_byte_timeout_seconds`: how long an upstream may take to begin its answer.
+    var firstByteTimeoutSeconds = 300
+    /// `idle_timeout_seconds`: how long an upstream may pause within its answer, and a client within taking it.
+    var idleTimeoutSeconds = 120
+    /// `client_idle_timeout_seconds`: how long a connection may be idle between requests, or dawdle over one.
+    var clientIdleTimeoutSeconds = 75
+    /// `drain_timeout_seconds`: how long an upstream is listened to for its usage after the client has gone.
+    var drainTimeoutSeconds = 60
+    /// `shutdown_grace_seconds`: how long requests under way may go on after SIGTERM.
+    var shutdownGraceSeconds = 30
+    /// `queue_length`: commands that may wait for the writer.
+    var queueLength = 4096
+    /// `cached_accounts`: accounts kept in memory by the writer.
+    var cachedAccounts = 100_000
+    /// `idempotency_hours`: how long a client's `Idempotency-Key` is remembered.
+    var idempotencyHours = 24
+    /// `max_replay_bytes`: the longest answer that is kept to be replayed under its key.
+    var maxReplayBytes = 1 << 20
+
+    init() {}
+
+    init(_ section: ConfigurationSection?) throws(ConfigurationError) {
+        guard var section else { return }
+        maxBodyBytes = try section.integer("max_body_bytes", in: 1024...(1 << 30)) ?? maxBodyBytes
+        maxHeaderBytes = try section.integer("max_header_bytes", in: 1024...(1 << 20)) ?? maxHeaderBytes
+        maxAnswerBytes = try section.integer("max_answer_bytes", in: 1024...(1 << 30)) ?? maxAnswerBytes
+        maxConcurrentStreams = try section.integer("max_concurrent_streams", in: 1...100_000) ?? maxConcurrentStreams
+        maxConnections = try section.integer("max_connections", in: 1...100_000) ?? maxConnections
+        streamDurationSeconds = try section.integer("stream_duration_seconds", in: 1...86_400) ?? streamDurationSeconds
+        connectTimeoutSeconds = try section.integer("connect_timeout_seconds", in: 1...600) ?? connectTimeoutSeconds
+        firstByteTimeoutSeconds =
+            try section.integer("first_byte_timeout_seconds", in: 1...3600) ?? firstByteTimeoutSeconds
+        idleTimeoutSeconds = try section.integer("idle_timeout_seconds", in: 1...3600) ?? idleTimeoutSeconds
+        clientIdleTimeoutSeconds =
+            try section.integer("client_idle_timeout_seconds", in: 1...3600) ?? clientIdleTimeoutSeconds
+        drainTimeoutSeconds = try section.integer("drain_timeout_seconds", in: 0...3600) ?? drainTimeoutSeconds
+        shutdownGraceSeconds = try section.integer("shutdown_grace_seconds", in: 0...3600) ?? shutdownGraceSeconds
+        queueLength = try section.integer("queue_length", in: 1...1_000_000) ?? queueLength
+        cachedAccounts = try section.integer("cached_accounts", in: 2...10_000_000) ?? cachedAccounts
+        idempotencyHours = try section.integer("idempotency_hours", in: 1...8760) ?? idempotencyHours
+        maxReplayBytes = try section.integer("max_replay_bytes", in: 0...(64 << 20)) ?? maxReplayBytes
+        try section.finish()
+    }
+}
+
+/// An upstream.
+struct ProviderConfiguration: Sendable {
+    enum Kind: String, Sendable { case openai, demo }
+
+    let name: String
+    let kind: Kind
+    /// The URL to which `/chat/completions` is added; nil for `demo`, which is told when it listens.
+    let apiBase: String?
+    let apiKey: String
+    /// The member in which the output bound is sent where the client sent none.
+    let maxTokensField: String
+}
+
+/// What is configured of one model.
+struct ModelConfiguration: Sendable {
+    /// `default_max_output_tokens`: the output bound where the client gives none.
+    var defaultMaxOutputTokens: Int
+    /// `image_tokens`, `audio_tokens`, `file_tokens`: what one such part of a prompt counts at most.
+    var imageTokens = 4096
+    var audioTokens = 16_384
+    var fileTokens = 65_536
+}
+
+/// The whole configuration, checked: nothing in it can fail later.
+struct ServerConfiguration: Sendable {
+    var databasePath: String
+    var host: String
+    var port: Int
+    var masterKey: String
+    var providers: [String: ProviderConfiguration] = [:]
+    /// Prices that seed the book, by `provider:model`.
+    var pricing: [String: Price] = [:]
+    var models: [String: ModelConfiguration] = [:]
+    /// Bare model names and what they stand for.
+    var modelMap: [String: ModelKey] = [:]
+    var defaultModel: ModelConfiguration
+    var limits: Limits
+    var allowUnpriced: Bool
+    /// 402, or 403 as the old gateway answered.
+    var insufficientCreditsStatus: Int
+    var corsOrigins: [String]
+    /// What the operator should know about the file.
+    var warnings: [String] = []
+
+    /// Defaults of well-known providers that speak OpenAI's API.
+    private static let knownBases = [
+        "openai": "https://api.openai.com/v1",
+        "xai": "https://api.x.ai/v1",
+        "deepseek": "https://api.deepseek.com/v1",
+        "groq": "https://api.groq.com/openai/v1",
+        "mistral": "https://api.mistral.ai/v1",
+        "openrouter": "https://openrouter.ai/api/v1",
+    ]
+
+    /// Reads and checks a file. What the command line says wins over the environment, which wins over the file.
+    init(
+        yaml: String, environment: [String: String], host: String? = nil, port: Int? = nil, databaseURL: String? = nil
+    ) throws(ConfigurationError) {
+        var file = try ConfigurationSection(yaml: yaml, environment: environment)
+        var warnings: [String] = []
+        let fileURL = try file.string("database_url")
+        databasePath = try Self.path(ofDatabaseURL: databaseURL ?? fileURL ?? "sqlite:///ledger.sqlite")
+        let fileHost = try file.string("host")
+        self.host = host ?? fileHost ?? "127.0.0.1"
+        let filePort = try file.integer("port", in: 0...65_535)
+        self.port = port ?? filePort ?? 8000
+        guard let masterKey = try file.string("master_key"), !masterKey.isEmpty else {
+            throw ConfigurationError(
+                "is missing: set it in the file (for instance to ${GATEWAY_MASTER_KEY}) or as GATEWAY_MASTER_KEY",
+                key: "master_key")
+        }
+        guard masterKey.utf8.count >= 8 else {
+            throw ConfigurationError("must have at least 8 characters", key: "master_key")
+        }
+        self.masterKey = masterKey
+        for key in ["jwt_secret", "access_token_exp_minutes", "refresh_token_exp_days", "auth_base_url"] {
+            if try file.string(key) != nil { warnings.append("'\(key)' has no effect: there is no login yet") }
+        }
+        for key in ["auto_migrate", "image_dump_enabled", "image_dump_dir", "test_model_override"]
+        where file.ignore(key) {
+            warnings.append("'\(key)' is ignored")
+        }
+        limits = try Limits(file.section("limits", overriddenByEnvironment: true))
+        allowUnpriced = try file.boolean("allow_unpriced") ?? false
+        let status = try file.choice("insufficient_credits_status", ["402", "403"])
+        insufficientCreditsStatus = status == "403" ? 403 : 402
+        corsOrigins = (try file.string("cors_origins") ?? "tauri://localhost, http://tauri.localhost")
+            .split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
+        let outputTokens = try file.integer("default_max_output_tokens", in: 1...1_000_000) ?? 8192
+        defaultModel = ModelConfiguration(defaultMaxOutputTokens: outputTokens)
+        try readProviders(&file, &warnings)
+        try readPricing(&file)
+        try readModels(&file)
+        try file.finish()
+        self.warnings = warnings
+    }
+
+    private mutating func readProviders(
+        _ file: inout ConfigurationSection, _ warnings: inout [String]
+    ) throws(ConfigurationError) {
+        guard var section = try file.section("providers") else { return }
+        for name in section.keys {
+            guard ModelKey(provider: name, model: "any") != nil else {
+                throw section.error(name, "is no name for a provider: use letters, digits, '-' and '_'")
+            }
+            guard var provider = try section.section(name) else { continue }
+            let kind = try provider.choice("kind", ["openai", "demo"]).flatMap(ProviderConfiguration.Kind.init) ?? .openai
+            let base = try provider.string("api_base") ?? Self.knownBases[name]
+            let key = try provider.string("api_key")
+            if kind == .openai {
+                guard let base, let url = URL(string: base), ["http", "https"].contains(url.scheme ?? ""), url.host != nil
+                else {
+                    throw ConfigurationError(
+                        "must be the http or https URL that '/chat/completions' is added to",
+                        key: "providers.\(name).api_base")
+                }
+                guard key != nil else {
+                    throw ConfigurationError(
+                        "is missing (write \"\" for an upstream that wants none)", key: "providers.\(name).api_key")
+                }
+            }
+            let field = try provider.choice("max_tokens_field", ["max_tokens", "max_completion_tokens"])
+            if provider.ignore("client_args") { warnings.append("'providers.\(name).client_args' is ignored") }
+            try provider.finish()
+            providers[name] = ProviderConfiguration(
+                name: name, kind: kind, apiBase: base.map { $0.hasSuffix("/") ? String($0.dropLast()) : $0 },
+                apiKey: key ?? "",
+                maxTokensField: field ?? (name == "openai" ? "max_completion_tokens" : "max_tokens"))
+        }
+    }
+
+    private mutating func readPricing(_ file: inout ConfigurationSection) throws(ConfigurationError) {
+        guard var section = try file.section("pricing") else { return }
+        for name in section.keys {
+            let line = section.line(of: name)
+            guard let model = ModelKey(name) else {
+                throw ConfigurationError("must be named provider:model", key: "pricing.\(name)", line: line)
+            }
+            guard providers[model.provider] != nil else {
+                throw ConfigurationError(
+                    "prices a provider that is not configured under 'providers'", key: "pricing.\(name)", line: line)
+            }
+            guard var entry = try section.section(name) else { continue }
+            let input = try entry.price("input_price_per_million")
+            let output = try entry.price("output_price_per_million")
+            let cached = try entry.price("cached_price_per_million")
+            let write = try entry.price("cache_write_price_per_million")
+            let writeHour = try entry.price("cache_write_1h_price_per_million")
+            try entry.finish()
+            guard let input, let output,
+                let price = Price(
+                    input: input, output: output, cached: cached, cacheWrite: write, cacheWriteHour: writeHour)
+            else {
+                throw ConfigurationError(
+                    "needs input_price_per_million and output_price_per_million", key: "pricing.\(name)", line: line)
+            }
+            guard pricing.updateValue(price, forKey: model.description) == nil else {
+                throw ConfigurationError("prices a model twice", key: "pricing.\(name)", line: line)
+            }
+        }
+    }
+
+    private mutating func readModels(_ file: inout ConfigurationSection) throws(ConfigurationError) {
+        if var section = try file.section("models") {
+            for name in section.keys {
+                guard let model = ModelKey(name) else { throw section.error(name, "must be named provider:model") }
+                guard var entry = try section.section(name) else { continue }
+                var settings = defaultModel
+                settings.defaultMaxOutputTokens =
+                    try entry.integer("default_max_output_tokens", in: 1...1_000_000) ?? settings.defaultMaxOutputTokens
+                settings.imageTokens = try entry.integer("image_tokens", in: 0...10_000_000) ?? settings.imageTokens
+                settings.audioTokens = try entry.integer("audio_tokens", in: 0...10_000_000) ?? settings.audioTokens
+                settings.fileTokens = try entry.integer("file_tokens", in: 0...10_000_000) ?? settings.fileTokens
+                try entry.finish()
+                models[model.description] = settings
+            }
+        }
+        if var section = try file.section("model_map") {
+            for name in section.keys {
+                let line = section.line(of: name)
+                guard let target = try section.string(name).flatMap({ ModelKey($0) }), providers[target.provider] != nil
+                else {
+                    throw ConfigurationError(
+                        "must stand for a provider:model whose provider is configured", key: "model_map.\(name)",
+                        line: line)
+                }
+                modelMap[name] = target
+            }
+        }
+    }
+
+    /// `sqlite:///relative` or `sqlite:////absolute`, as SQLAlchemy writes them.
+    private static func path(ofDatabaseURL url: String) throws(ConfigurationError) -> String {
+        guard url.hasPrefix("sqlite:///"), url.count > 10 else {
+            throw ConfigurationError("must be sqlite:///path/to/ledger.sqlite", key: "database_url")
+        }
+        return String(url.dropFirst(10))
+    }
+
+    func settings(of model: ModelKey) -> ModelConfiguration { models[model.description] ?? defaultModel }
+}

@@ -1,0 +1,217 @@
+import NIOHTTP1
+import AsyncHTTPClient
+import HTTPTypes
+import Ledger
+import Logging
+import Metering
+import NIOCore
+
+/// One admitted request, from its durable hold to its one settlement.
+///
+/// It runs in a task of its own that neither the client's connection nor the handler's cancellation ends: a client that leaves only
+/// closes the mailbox. On every path it comes to exactly one charge or release, and only then lets the request go.
+struct Exchange: Sendable {
+    /// What the handler is told, in this order: a head, then for a stream its pieces and its end.
+    enum Part: Sendable {
+        /// The upstream streams: pieces follow.
+        case stream(contentType: String)
+        case piece(ByteBuffer)
+        /// The stream came to its proper end.
+        case end
+        /// The stream broke: what to tell the client before its connection is closed.
+        case broken(GatewayError)
+        /// The whole answer, charged.
+        case answer(StoredAnswer)
+        /// There is no answer.
+        case failure(GatewayError)
+    }
+
+    let upstream: Upstream
+    let writer: LedgerWriter
+    let registry: RequestRegistry
+    let limits: Limits
+    let logger: Logger
+    let account: AccountID
+    let request: ChatRequest
+    let hold: HoldPlaced
+    let requestKey: RequestKey?
+    let body: [UInt8]
+
+    /// Runs the request, and gives the mailbox in which its parts arrive.
+    func start(_ watch: RequestWatch) -> Mailbox<Part> {
+        // Room for a few pieces: enough to overlap reading and writing, little enough to bound what a stream holds.
+        let mailbox = Mailbox<Part>(capacity: 4)
+        let task = Task {
+            watch.enter(.head)
+            await run(watch, mailbox)
+            mailbox.finish()
+            registry.end(watch)
+        }
+        watch.own(task) { mailbox.close() }
+        return mailbox
+    }
+
+    private func run(_ watch: RequestWatch, _ mailbox: Mailbox<Part>) async {
+        do {
+            let response = try await upstream.send(body: body, isStream: request.isStream)
+            watch.enter(.upstream)
+            guard response.status.code == 200 else {
+                let body = try? await response.body.collect(upTo: UpstreamFailure.maximumErrorBytes)
+                throw UpstreamFailure.refused(response, body: body.map { Array($0.readableBytesView) } ?? [])
+            }
+            if request.isStream {
+                await stream(response, watch, mailbox)
+            } else {
+                try await answer(response, watch, mailbox)
+            }
+        } catch let failure as UpstreamFailure {
+            await release(failure.releaseReason, status: failure.status, watch)
+            await mailbox.send(.failure(failure.error))
+        } catch {
+            let cut = watch.cutReason
+            await release(cut?.releaseReason ?? .upstreamFailed, status: nil, watch)
+            let failure: UpstreamFailure = cut == nil ? .unusable : .timeout
+            await mailbox.send(.failure(cut == .shutdown ? Self.shuttingDown : failure.error))
+        }
+    }
+
+    // MARK: An answer in one piece
+
+    private func answer(
+        _ response: HTTPClientResponse, _ watch: RequestWatch, _ mailbox: Mailbox<Part>
+    ) async throws {
+        var bytes: [UInt8] = []
+        do {
+            for try await piece in response.body {
+                watch.enter(.upstream)
+                guard bytes.count + piece.readableBytes <= limits.maxAnswerBytes else { throw UpstreamFailure.unusable }
+                bytes.append(contentsOf: piece.readableBytesView)
+            }
+        } catch let failure as UpstreamFailure {
+            throw failure
+        } catch {
+            if watch.cutReason != nil { throw error }
+            throw UpstreamFailure.unusable
+        }
+        var reading = CompletionReading()
+        guard bytes.withUnsafeBufferPointer({ reading.readBody($0) }) else { throw UpstreamFailure.unusable }
+        let contentType = response.headers.first(name: "content-type") ?? "application/json"
+        let kept = bytes.count <= limits.maxReplayBytes ? PendingAnswer(contentType: contentType, body: bytes) : nil
+        let outcome: Outcome = mailbox.isClosed ? .clientGone : .finished
+        switch await charge(reading, outcome: outcome, answer: kept, watch) {
+        case .success(let charge):
+            await mailbox.send(
+                .answer(
+                    StoredAnswer(
+                        contentType: contentType, body: bytes, charged: charge.credits, balance: charge.balance)))
+        case .failure(let error): await mailbox.send(.failure(error))
+        }
+    }
+
+    // MARK: A stream
+
+    private func stream(_ response: HTTPClientResponse, _ watch: RequestWatch, _ mailbox: Mailbox<Part>) async {
+        var meter = StreamMeter(removesUsageChunk: !request.wantsUsageChunk)
+        await mailbox.send(.stream(contentType: response.headers.first(name: "content-type") ?? "text/event-stream"))
+        var broke = false
+        do {
+            watch.enter(.upstream)
+            for try await piece in response.body {
+                let forward = piece.withUnsafeReadableBytes { meter.consume($0.bindMemory(to: UInt8.self)) }
+                switch forward {
+                case .piece: await deliver(piece, watch, mailbox)
+                case .bytes(let bytes) where !bytes.isEmpty: await deliver(ByteBuffer(bytes: bytes), watch, mailbox)
+                case .bytes: break
+                }
+                watch.enter(.upstream)
+            }
+        } catch {
+            broke = true
+        }
+        let isWhole = meter.isAtEventEnd
+        let rest = meter.finish()
+        if !rest.isEmpty { await deliver(ByteBuffer(bytes: rest), watch, mailbox) }
+        let reading = meter.reading
+        let isComplete = !broke && watch.cutReason == nil && (meter.isComplete || reading.hasError)
+        let failure = isComplete ? nil : await settleBroken(reading, watch)
+        if isComplete { await settleComplete(reading, watch) }
+        if let failure {
+            // An event that broke off must be ended before another can be told.
+            if !isWhole { await mailbox.send(.piece(ByteBuffer(string: "\n\n"))) }
+            await mailbox.send(.broken(failure))
+        } else {
+            await mailbox.send(.end)
+        }
+    }
+
+    private func deliver(_ piece: ByteBuffer, _ watch: RequestWatch, _ mailbox: Mailbox<Part>) async {
+        guard !mailbox.isClosed else { return watch.clientGone() }
+        watch.enter(.client)
+        await mailbox.send(.piece(piece))
+    }
+
+    /// Settles a stream that the provider ended as it meant to, be it with an error event.
+    private func settleComplete(_ reading: CompletionReading, _ watch: RequestWatch) async {
+        if reading.hasError, reading.outputBytes == 0, !reading.usage.isPresent {
+            return await release(.upstreamFailed, status: 200, watch)
+        }
+        let outcome: Outcome = reading.hasError ? .upstreamFailed : watch.isClientGone ? .clientGone : .finished
+        _ = await charge(reading, outcome: outcome, answer: nil, watch)
+    }
+
+    /// Settles a stream that broke off, and gives what the client is told.
+    private func settleBroken(_ reading: CompletionReading, _ watch: RequestWatch) async -> GatewayError {
+        let cut = watch.cutReason
+        if reading.outputBytes == 0, !reading.usage.isPresent {
+            await release(cut?.releaseReason ?? .upstreamFailed, status: 200, watch)
+        } else {
+            _ = await charge(reading, outcome: cut?.outcome ?? .upstreamFailed, answer: nil, watch)
+        }
+        switch cut {
+        case .shutdown: return Self.shuttingDown
+        case .idle, .duration: return GatewayError(.gatewayTimeout, "upstream_timeout", "The provider stopped answering in time")
+        case .drained, nil: return GatewayError(.badGateway, "upstream_failed", "The provider's answer broke off")
+        }
+    }
+
+    private static let shuttingDown = GatewayError(
+        .serviceUnavailable, "shutting_down", "The gateway is shutting down; try again shortly")
+
+    // MARK: Settlement
+
+    /// Charges what was metered. Where the ledger cannot take the charge, the hold stays open, and a restart reports it.
+    private func charge(
+        _ reading: CompletionReading, outcome: Outcome, answer: PendingAnswer?, _ watch: RequestWatch
+    ) async -> Result<RequestCharged, GatewayError> {
+        watch.enter(.settling)
+        let report = reading.usage.report(
+            prompt: request.size, outputBytes: reading.outputBytes, bounds: hold, servedModel: reading.servedModel)
+        do {
+            let receipt = try await writer.charge(
+                ChargeRequest(request: hold.request, outcome: outcome, report: report), account: account,
+                key: requestKey, answer: answer)
+            guard case .requestCharged(let charge)? = receipt.event?.event else {
+                return .failure(GatewayError(.internalServerError, "internal_error", "Internal server error"))
+            }
+            return .success(charge)
+        } catch {
+            logger.critical(
+                "a request could not be charged: its hold stays open",
+                metadata: ["request_id": "\(hold.request)", "account": "\(account)", "error": "\(error)"])
+            if case .refused = error { await release(.internalError, status: nil, watch) }
+            return .failure(GatewayError(error))
+        }
+    }
+
+    private func release(_ reason: ReleaseReason, status: Int64?, _ watch: RequestWatch) async {
+        watch.enter(.settling)
+        do {
+            let release = ReleaseHold(request: hold.request, reason: reason, upstreamStatus: status)
+            _ = try await writer.submit(Command(account: account, action: .releaseHold(release)))
+        } catch {
+            logger.critical(
+                "a hold could not be released: it stays open until a restart",
+                metadata: ["request_id": "\(hold.request)", "account": "\(account)", "error": "\(error)"])
+        }
+    }
+}

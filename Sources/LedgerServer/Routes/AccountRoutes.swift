@@ -1,0 +1,97 @@
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Ledger
+import LedgerSQLite
+import Projections
+import WireJSON
+
+/// `GET /v1/profile/balance` and `POST /v1/billing/topup`: what an account has, and an operator's way to add to it.
+struct AccountRoutes: Sendable {
+    let authenticator: Authenticator
+    let writer: LedgerWriter
+    let directory: Directory
+    let balances: SQLiteBalances
+
+    func add(to router: some RouterMethods<GatewayContext>) {
+        router.get("/v1/profile/balance", use: balance)
+        router.post("/v1/billing/topup", use: topup)
+    }
+
+    /// The balance in micro-dollars, as clients of the old gateway expect it, and in credits.
+    @Sendable func balance(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let user = try await authenticator.user(of: request)
+        guard let balance = try await balances.balance(of: user, at: SystemClock.now()) else {
+            throw GatewayError.userNotFound
+        }
+        return Response.json { json in
+            json.beginObject()
+            json.field("success", true)
+            json.name("data")
+            json.beginObject()
+            json.field("userId", user.rawValue)
+            // Credits × 100,000: nano-credits ÷ 10,000.
+            json.name("balance")
+            json.raw(Decimal64.text(balance.balance.nanos, fractionDigits: 4))
+            json.field("credits", balance.balance)
+            json.field("credits_exact", balance.balance.description)
+            json.field("held", balance.held)
+            json.field("available", balance.available)
+            json.field("debt", balance.debt)
+            json.nullable("plan", balance.plan)
+            json.name("pools")
+            json.beginArray()
+            for (pool, remaining) in balance.pools {
+                json.beginObject()
+                json.field("pool", pool.rawValue)
+                json.field("priority", pool.priority)
+                json.field("credits", remaining)
+                let expiries = balance.grants.filter { $0.pool == pool }.compactMap(\.expiresAt)
+                json.nullable("next_expiry", expiries.min())
+                json.endObject()
+            }
+            json.endArray()
+            json.endObject()
+            json.endObject()
+        }
+    }
+
+    /// Adds credits without expiry. With an `Idempotency-Key` the same request adds them once, however often it comes.
+    @Sendable func topup(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        try await authenticator.demandMaster(request)
+        let fields = try await BodyFields(request)
+        let id = try AccountID(field: "user_id", fields)
+        guard let text = try fields.decimal("amount") else { throw GatewayError.missing("amount") }
+        guard let amount = Credits(decimal: text), amount.nanos <= 1_000_000_000_000_000_000 else {
+            throw GatewayError.validation(
+                kind: "amount", field: "amount",
+                message: "Input should be a number of credits with at most nine decimals, up to 1000000000")
+        }
+        guard try await directory.user(id) != nil else { throw GatewayError.userNotFound }
+        let key: String
+        if let header = request.headers[.idempotencyKey] {
+            guard (1...255).contains(header.utf8.count), header.utf8.allSatisfy({ (0x20...0x7E).contains($0) }) else {
+                throw GatewayError(
+                    .badRequest, "invalid_idempotency_key",
+                    "Idempotency-Key must be 1 to 255 printable ASCII characters")
+            }
+            key = "topup:\(header)"
+        } else {
+            key = "topup:\(context.requestID)"
+        }
+        let grant = GrantCredits(
+            key: key, pool: .topup, source: .purchase, amount: amount, reference: try fields.string("source"),
+            actor: "master")
+        let receipt = try await writer.submit(Command(account: id, action: .grant(grant)))
+        var headers: HTTPFields = [:]
+        if receipt.isRepeat { headers[.idempotencyReplayed] = "true" }
+        // The old gateway wrote a float here: at least one decimal.
+        let shown = amount.description.contains(".") ? amount.description : "\(amount).0"
+        return Response.json(headers: headers) { json in
+            json.beginObject()
+            json.field("success", true)
+            json.field("detail", "Added \(shown) credits")
+            json.endObject()
+        }
+    }
+}

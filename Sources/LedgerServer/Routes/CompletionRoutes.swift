@@ -1,0 +1,208 @@
+import HTTPTypes
+import Hummingbird
+import Ledger
+import Logging
+import Metering
+import NIOCore
+import WireJSON
+
+/// `POST /v1/chat/completions` and `GET /v1/models`.
+struct CompletionRoutes: Sendable {
+    let configuration: ServerConfiguration
+    let authenticator: Authenticator
+    let writer: LedgerWriter
+    let registry: RequestRegistry
+    let upstreams: [String: Upstream]
+    let logger: Logger
+
+    static let endpoint = "/v1/chat/completions"
+
+    func add(to router: some RouterMethods<GatewayContext>) {
+        router.post(RouterPath(Self.endpoint), use: complete)
+        router.get("/v1/models", use: models)
+    }
+
+    // MARK: Completions
+
+    @Sendable func complete(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let principal = try await authenticator.principal(of: request)
+        let body = try await request.body.collect(upTo: configuration.limits.maxBodyBytes)
+        let bytes = Array(body.readableBytesView)
+        // The media figures depend on the model, which the body names: it is looked up in a first, cheap pass.
+        let chat = try ChatRequest(bytes, media: configuration.settings(of: try model(named: Self.modelName(in: bytes))))
+        let model = try model(named: chat.model)
+        guard let upstream = upstreams[model.provider] else { throw Self.modelNotFound(chat.model) }
+        let account = try account(of: principal, chat)
+        let key = try requestKey(request, account: account, chat)
+        let watch = try registry.begin()
+        let hold: HoldPlaced
+        do {
+            hold = try await admit(
+                chat, model: model, account: account, principal: principal, request: context.requestID, key: key)
+        } catch LedgerError.requestAnswered(let record) {
+            registry.end(watch)
+            guard let answer = record.answer else { throw LedgerError.requestAnswered(record) }
+            return Self.response(answer, isReplay: true)
+        } catch let error as LedgerError {
+            registry.end(watch)
+            throw GatewayError(error, insufficientCreditsStatus: configuration.insufficientCreditsStatus)
+        } catch {
+            registry.end(watch)
+            throw error
+        }
+        let bound = chat.maxTokens == nil ? hold.outputBound / chat.choices : nil
+        let exchange = Exchange(
+            upstream: upstream, writer: writer, registry: registry, limits: configuration.limits, logger: logger,
+            account: account, request: chat, hold: hold, requestKey: key,
+            body: chat.upstreamBody(
+                model: model.model, outputBound: bound, boundField: upstream.configuration.maxTokensField))
+        return try await respond(with: exchange.start(watch), watch)
+    }
+
+    private func admit(
+        _ chat: ChatRequest, model: ModelKey, account: AccountID, principal: Principal, request: Ledger.RequestID,
+        key: RequestKey?
+    ) async throws -> HoldPlaced {
+        let settings = configuration.settings(of: model)
+        let hold = PlaceHold(
+            request: request,
+            origin: RequestOrigin(model: model.description, keyID: principal.keyID, endpoint: Self.endpoint),
+            promptBound: chat.size.tokenBound, outputPerChoice: chat.maxTokens ?? Int64(settings.defaultMaxOutputTokens),
+            choices: chat.choices, shrinkTo: chat.maxTokens == nil ? 256 : nil,
+            allowUnpriced: configuration.allowUnpriced)
+        let receipt = try await writer.admit(hold, account: account, key: key)
+        guard case .holdPlaced(let placed)? = receipt.event?.event else {
+            throw GatewayError(.internalServerError, "internal_error", "Internal server error")
+        }
+        return placed
+    }
+
+    /// Turns the parts of an exchange into an answer.
+    private func respond(with mailbox: Mailbox<Exchange.Part>, _ watch: RequestWatch) async throws -> Response {
+        switch await mailbox.next() {
+        case .answer(let answer): return Self.response(answer, isReplay: false)
+        case .failure(let error): throw error
+        case .stream(let contentType):
+            let body = ResponseBody { writer in
+                do {
+                    while let part = await mailbox.next() {
+                        switch part {
+                        case .piece(let bytes): try await writer.write(bytes)
+                        case .end:
+                            try await writer.finish(nil)
+                            return
+                        case .broken(let error):
+                            // What breaks must not look finished: an error event, and then no proper end.
+                            try await writer.write(
+                                ByteBuffer(bytes: Array("data: ".utf8) + error.openAIBody + Array("\n\n".utf8)))
+                            throw error
+                        case .stream, .answer, .failure: break
+                        }
+                    }
+                    throw GatewayError(.internalServerError, "internal_error", "The stream was given up")
+                } catch {
+                    watch.clientGone()
+                    mailbox.close()
+                    throw error
+                }
+            }
+            return Response(
+                status: .ok, headers: [.contentType: contentType, .cacheControl: "no-cache"], body: body)
+        default: throw GatewayError(.internalServerError, "internal_error", "Internal server error")
+        }
+    }
+
+    private static func response(_ answer: StoredAnswer, isReplay: Bool) -> Response {
+        var headers: HTTPFields = [
+            .contentType: answer.contentType, .chargedCredits: answer.charged.description,
+            .balanceCredits: answer.balance.description,
+        ]
+        if isReplay { headers[.idempotencyReplayed] = "true" }
+        return Response(
+            status: .ok, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: answer.body)))
+    }
+
+    // MARK: Who, which model, which key
+
+    private func account(of principal: Principal, _ chat: ChatRequest) throws -> AccountID {
+        if let user = principal.user { return user }
+        guard let name = chat.user, !name.isEmpty else {
+            throw GatewayError(
+                .badRequest, "user_required", "When using master key, 'user' field is required in request body",
+                param: "user")
+        }
+        guard let user = AccountID(rawValue: name) else { throw GatewayError.userNotFound }
+        return user
+    }
+
+    private func requestKey(_ request: Request, account: AccountID, _ chat: ChatRequest) throws -> RequestKey? {
+        guard let key = request.headers[.idempotencyKey] else { return nil }
+        guard (1...255).contains(key.utf8.count), key.utf8.allSatisfy({ (0x20...0x7E).contains($0) }) else {
+            throw GatewayError(
+                .badRequest, "invalid_idempotency_key", "Idempotency-Key must be 1 to 255 printable ASCII characters")
+        }
+        return RequestKey(account: account, key: key, bodyHash: chat.fingerprint(endpoint: Self.endpoint))
+    }
+
+    /// The model that a name stands for: from the map, else `provider:model` or `provider/model`.
+    private func model(named name: String) throws -> ModelKey {
+        if let mapped = configuration.modelMap[name] { return mapped }
+        guard let model = ModelKey(name), configuration.providers[model.provider] != nil else {
+            throw Self.modelNotFound(name)
+        }
+        return model
+    }
+
+    private static func modelName(in body: [UInt8]) throws -> String {
+        let name = body.withUnsafeBufferPointer { buffer -> String? in
+            var json = JSONScanner(buffer)
+            guard (try? json.enterObject()) != nil else { return nil }
+            while let name = try? json.nextMember() {
+                if json.equals(name, "model"), json.peek() == .string { return try? json.string() }
+                guard (try? json.skip()) != nil else { return nil }
+            }
+            return nil
+        }
+        guard let name else {
+            // Let the full reading say what is wrong.
+            _ = try ChatRequest(body, media: ModelConfiguration(defaultMaxOutputTokens: 1))
+            throw GatewayError(.badRequest, "missing_field", "'model' is required and must be a text", param: "model")
+        }
+        return name
+    }
+
+    private static func modelNotFound(_ name: String) -> GatewayError {
+        GatewayError(
+            .notFound, "model_not_found",
+            "The model '\(name.prefix(255))' does not exist: name it provider:model, with a provider that is configured",
+            param: "model")
+    }
+
+    // MARK: Models
+
+    /// The models that have a price, in OpenAI's shape.
+    @Sendable func models(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        _ = try await authenticator.principal(of: request)
+        let now = SystemClock.now()
+        let prices = writer.prices
+        return Response.json { json in
+            json.beginObject()
+            json.field("object", "list")
+            json.name("data")
+            json.beginArray()
+            for name in prices.entries.keys.sorted() {
+                guard let entry = prices.entry(for: name, at: now), entry.price != nil, let model = ModelKey(name),
+                    upstreams[model.provider] != nil
+                else { continue }
+                json.beginObject()
+                json.field("id", name)
+                json.field("object", "model")
+                json.field("created", entry.validFrom.microseconds / 1_000_000)
+                json.field("owned_by", model.provider)
+                json.endObject()
+            }
+            json.endArray()
+            json.endObject()
+        }
+    }
+}

@@ -1,0 +1,49 @@
+import HTTPTypes
+import Hummingbird
+import Ledger
+import LedgerSQLite
+import Projections
+import WireJSON
+
+/// `/health`: whether the process lives, and whether it can do its work.
+struct HealthRoutes: Sendable {
+    let writer: LedgerWriter
+    let registry: RequestRegistry
+    let follower: UsageService
+
+    static let version = "0.1.0"
+
+    func add(to router: some RouterMethods<GatewayContext>) {
+        router.get("/health") { _, _ in
+            Response.json { json in
+                json.beginObject()
+                json.field("status", "healthy")
+                json.endObject()
+            }
+        }
+        router.get("/health/liveness") { _, _ in Response.json { $0.value("I'm alive!") } }
+        router.get("/health/readiness", use: readiness)
+    }
+
+    /// Ready: the writer writes and the server is not stopping. Tells how far the usage read models are behind.
+    @Sendable func readiness(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let database: String
+        switch writer.health {
+        case .healthy: database = "connected"
+        case .failing: database = "failing: the last write failed"
+        case .stopped: database = "stopped: nothing is written until a restart"
+        case .closed: database = "closed"
+        }
+        let isReady = writer.health == .healthy && !registry.isStopping
+        return Response.json(isReady ? .ok : .serviceUnavailable) { json in
+            json.beginObject()
+            json.field("status", isReady ? "healthy" : "unhealthy")
+            json.field("database", database)
+            json.field("version", Self.version)
+            json.field("requests_under_way", registry.count)
+            json.field("queue_length", writer.queueLength)
+            json.nullable("usage_lag", follower.lag)
+            json.endObject()
+        }
+    }
+}

@@ -1,0 +1,190 @@
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Ledger
+import LedgerSQLite
+import Projections
+import WireJSON
+
+/// `/v1/users`: who uses the gateway. Master key only.
+struct UserRoutes: Sendable {
+    let authenticator: Authenticator
+    let writer: LedgerWriter
+    let directory: Directory
+    let balances: SQLiteBalances
+    let usage: SQLiteUsage
+
+    func add(to router: some RouterMethods<GatewayContext>) {
+        router.post("/v1/users", use: create)
+        router.get("/v1/users", use: list)
+        router.get("/v1/users/:id", use: show)
+        router.patch("/v1/users/:id", use: update)
+        router.delete("/v1/users/:id", use: delete)
+        router.get("/v1/users/:id/usage", use: log)
+    }
+
+    @Sendable func create(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        try await authenticator.demandMaster(request)
+        let fields = try await BodyFields(request)
+        let id = try AccountID(field: "user_id", fields)
+        let user = User(
+            id: id, alias: try fields.string("alias"), budgetID: try fields.string("budget_id"),
+            metadata: try fields.object("metadata") ?? "{}", createdAt: SystemClock.now())
+        let blocked = try fields.bool("blocked") ?? false
+        try await openAccount(id)
+        // An id that was erased before may come again: what the account was blocked for then does not bind now.
+        guard try await directory.insert(user) else {
+            throw GatewayError(.conflict, "user_exists", "User with id '\(id)' already exists")
+        }
+        try await setBlocked(id, blocked)
+        return try await render(user)
+    }
+
+    /// Opens an account on the FREE plan; nothing where it is open. No bonus comes by this door.
+    func openAccount(_ id: AccountID) async throws {
+        _ = try await writer.submit(Command(account: id, action: .open(plan: "FREE")))
+    }
+
+    private func setBlocked(_ id: AccountID, _ blocked: Bool) async throws {
+        let action: Command.Action = blocked ? .block(actor: "master") : .unblock(actor: "master")
+        _ = try await writer.submit(Command(account: id, action: action))
+    }
+
+    @Sendable func list(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        try await authenticator.demandMaster(request)
+        let page = try Page(request)
+        var bodies: [[UInt8]] = []
+        for user in try await directory.users(skip: page.skip, limit: page.limit) {
+            bodies.append(try await json(user))
+        }
+        return Response.json { json in
+            json.beginArray()
+            for body in bodies { json.raw(body) }
+            json.endArray()
+        }
+    }
+
+    @Sendable func show(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        try await authenticator.demandMaster(request)
+        return try await render(try await user(context))
+    }
+
+    @Sendable func update(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        try await authenticator.demandMaster(request)
+        var user = try await user(context)
+        let fields = try await BodyFields(request)
+        if fields.has("alias") { user.alias = try fields.string("alias") }
+        if fields.has("budget_id") { user.budgetID = try fields.string("budget_id") }
+        if let metadata = try fields.object("metadata") { user.metadata = metadata }
+        let blocked = try fields.bool("blocked")
+        user.updatedAt = SystemClock.now()
+        guard try await directory.update(user) else { throw Self.notFound(user.id.rawValue) }
+        if let blocked { try await setBlocked(user.id, blocked) }
+        return try await render(user)
+    }
+
+    /// Erases the person and voids their keys. The account stays in the ledger, blocked, with what it has.
+    @Sendable func delete(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        try await authenticator.demandMaster(request)
+        let user = try await user(context)
+        _ = try await writer.submit(Command(account: user.id, action: .block(actor: "master")))
+        guard let hashes = try await directory.erase(user.id, at: SystemClock.now()) else {
+            throw Self.notFound(user.id.rawValue)
+        }
+        authenticator.forget(hashes)
+        return Response(status: .noContent)
+    }
+
+    /// The user's settled requests, newest first.
+    @Sendable func log(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        try await authenticator.demandMaster(request)
+        let user = try await user(context)
+        let page = try Page(request)
+        let rows = try await usage.log(of: user.id, skip: page.skip, limit: page.limit)
+        return Response.json { json in
+            json.beginArray()
+            for row in rows { row.write(to: &json) }
+            json.endArray()
+        }
+    }
+
+    private func user(_ context: GatewayContext) async throws -> User {
+        let name = context.parameters.get("id")?.removingPercentEncoding ?? ""
+        guard let id = AccountID(rawValue: name), let user = try await directory.user(id) else {
+            throw Self.notFound(name)
+        }
+        return user
+    }
+
+    private static func notFound(_ id: String) -> GatewayError {
+        GatewayError(.notFound, "user_not_found", "User with id '\(id)' not found")
+    }
+
+    private func render(_ user: User) async throws -> Response {
+        let body = try await json(user)
+        return Response.json { $0.raw(body) }
+    }
+
+    private func json(_ user: User) async throws -> [UInt8] {
+        let cost = try await usage.cost(of: user.id)
+        let balance = try await balances.balance(of: user.id, at: SystemClock.now())
+        var json = JSONWriter()
+        json.beginObject()
+        json.field("user_id", user.id.rawValue)
+        json.nullable("alias", user.alias)
+        json.nullable("email", user.email)
+        json.usd("spend", picoUSD: cost)
+        json.nullable("budget_id", user.budgetID)
+        json.nullable("budget_started_at", String?.none)
+        json.nullable("next_budget_reset_at", String?.none)
+        json.field("blocked", balance?.isBlocked ?? false)
+        json.nullable("created_at", user.createdAt)
+        json.nullable("updated_at", user.updatedAt)
+        json.name("metadata")
+        json.raw(user.metadata)
+        json.name("linked_accounts")
+        json.beginArray()
+        json.endArray()
+        json.endObject()
+        return json.bytes
+    }
+}
+
+extension AccountID {
+    /// Reads a user's id from a body.
+    init(field: String, _ fields: BodyFields) throws {
+        let text = try fields.requiredString(field)
+        guard let id = AccountID(rawValue: text) else {
+            throw GatewayError.validation(
+                kind: "string_pattern", field: field,
+                message: "Input should have 1 to 255 bytes without control characters, not beginning with '$'")
+        }
+        self = id
+    }
+}
+
+extension UsageRow {
+    /// The row as the contract shows it.
+    func write(to json: inout JSONWriter) {
+        let name = ModelKey(model)
+        json.beginObject()
+        json.field("id", request.rawValue)
+        json.field("user_id", account.rawValue)
+        json.nullable("api_key_id", keyID)
+        json.field("timestamp", recordedAt.description)
+        json.field("model", name?.model ?? model)
+        json.nullable("provider", name?.provider)
+        json.field("endpoint", endpoint)
+        json.field("prompt_tokens", promptTokens)
+        json.field("completion_tokens", completionTokens)
+        json.field("total_tokens", promptTokens + completionTokens)
+        json.field("cached_tokens", cachedTokens)
+        json.usd("cost", picoUSD: costPicoUSD)
+        json.field("credits", credits)
+        json.field("credits_reversed", reversed)
+        json.field("estimated", isEstimated)
+        json.field("status", isSuccess ? "success" : "error")
+        json.nullable("error_message", isSuccess ? nil : detail)
+        json.endObject()
+    }
+}

@@ -1,5 +1,0 @@
-import ArgumentParser
-import AsyncHTTPClient
-import Crypto
-import Hummingbird
-import Yams

@@ -1,0 +1,163 @@
+"""Clients that leave before the end: the provider is listened to, and what it reports is charged once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import wire
+from checks import case
+from scenarios import SLOW_CHUNKS, USAGES
+from world import World, check_charge, check_estimate, check_released, settlement
+
+USAGE = USAGES["slow"]
+
+
+@case
+async def disconnect_boundaries() -> None:
+    """A client that leaves after any number of chunks is charged once, with the whole reported usage."""
+    async with World(["up:slow", "crlf:slow"]) as world:
+        left = []
+        key = await world.gateway.user("alice", 1000)
+        for model in world.models:
+            # All chunks, the usage chunk and [DONE].
+            for count in range(0, SLOW_CHUNKS + 3):
+                with world.check.about(model, f"client gone after {count} events"):
+                    left.append((model, count, await leave_after(world, key, model, count)))
+        await world.settled("alice")
+        charges = [e for e in await world.gateway.events() if e["name"] in ("request_charged", "hold_released")]
+        world.check.equal(len(charges), len(left), "settlements")
+        for (model, count, request), event in zip(left, charges):
+            with world.check.about("charge of", model, f"after {count} events"):
+                finished = count >= SLOW_CHUNKS + 1
+                outcome = event["data"].get("outcome")
+                # From [DONE] on nothing is missing: either word is true.
+                world.check.within(outcome, {"client_gone", "finished"} if finished else {"client_gone"}, "outcome")
+                check_charge(world.check, event, USAGE, outcome)
+                if request:
+                    world.check.equal(event["data"]["request"], request, "request")
+
+
+async def leave_after(world: World, key: str, model: str, count: int) -> str | None:
+    """Lets so many events come, leaves, lets the provider go on, and waits for the settlement."""
+    name = world.name("leaving")
+    options = {"stream_options": {"include_usage": True}}
+    async with world.gateway.chat(key, model, stream=True, case=name, **options) as exchange:
+        await world.provider.received(name)
+        for number in range(1, count + 1):
+            await world.provider.step(name)
+            # The last chunks may be kept until the charge is on disk, so wait only for what has to arrive.
+            if number <= SLOW_CHUNKS:
+                arrived = await asyncio.wait_for(exchange.events(number), 5)
+                assert arrived, f"it ended before event {number}: {exchange.response}"
+        request = exchange.response.header("x-request-id") if exchange.response else None
+        exchange.drop(reset=count % 2 == 1)
+    await world.provider.step(name, everything=True)
+
+    async def over():
+        return (await world.provider.only(name))["state"] in ("finished", "aborted")
+
+    await wire.eventually(over, "the provider's answer is over")
+    world.check.equal((await world.provider.only(name))["state"], "finished", "the provider's answer")
+    await world.settled("alice")
+    return request
+
+
+@case(takes_argument=True)
+async def disconnect_anywhere(seed: str = "") -> None:
+    """A client that leaves at any byte, or before an answer that is no stream, is charged once."""
+    chosen = int(seed) if seed else random.SystemRandom().randrange(10**6)
+    print(f"disconnect_anywhere: seed {chosen}", flush=True)
+    dice = random.Random(chosen)
+    async with World(["up:slow-auto", "c7:slow-auto", "utf8:finish", "c1:finish", "up:slow"]) as world:
+        key = await world.gateway.user("alice", 1000)
+        models = ["up:slow-auto", "c7:slow-auto", "utf8:finish", "c1:finish"]
+        total = 0
+        for _ in range(4):
+            leavers = [leave_at_byte(world, key, dice.choice(models), dice.randrange(0, 9000), dice.random() < 0.5) for _ in range(12)]
+            await asyncio.gather(*leavers)
+            total += len(leavers)
+            await world.settled("alice", 20)
+        for early in (True, False):
+            with world.check.about("whole answer,", "before it came" if early else "at its first byte"):
+                await leave_whole_answer(world, key, early)
+                total += 1
+        await world.settled("alice", 20)
+        events = await world.gateway.events()
+        charges = [e for e in events if e["name"] == "request_charged"]
+        world.check.equal(len(charges), total, "charges")
+        world.check.equal([e["data"] for e in events if e["name"] == "hold_released"], [], "releases")
+        for event in charges:
+            with world.check.about(event["data"]["model"]):
+                world.check.equal(event["data"]["estimated"], False, "estimated")
+
+
+async def leave_at_byte(world: World, key: str, model: str, count: int, reset: bool) -> None:
+    name = world.name("byte")
+    async with world.gateway.chat(key, model, stream=True, case=name) as exchange:
+        await world.provider.received(name)
+        await asyncio.wait_for(exchange.until(lambda body: len(body) >= count), 20)
+        exchange.drop(reset)
+
+
+async def leave_whole_answer(world: World, key: str, early: bool) -> None:
+    name = world.name("whole")
+    async with world.gateway.chat(key, "up:slow", case=name) as exchange:
+        await world.provider.received(name)
+        if not early:
+            await world.provider.step(name, everything=True)
+            await exchange.head()
+        exchange.drop(reset=True)
+    await world.provider.step(name, everything=True)
+
+
+@case
+async def drain_bound() -> None:
+    """A provider is listened to for so long only after the client has gone; then what was delivered is estimated."""
+    async with World(["up:slow"], limits={"drain_timeout_seconds": 1}) as world:
+        key = await world.gateway.user("alice", 10)
+        for count in (0, 4):
+            with world.check.about(f"after {count} chunks"):
+                name = world.name("stuck")
+                async with world.gateway.chat(key, "up:slow", stream=True, case=name) as exchange:
+                    await world.provider.received(name)
+                    if count:
+                        await world.provider.step(name, count)
+                        await asyncio.wait_for(exchange.events(count), 5)
+                    exchange.drop()
+                await world.settled("alice", 8)
+
+                async def aborted():
+                    return (await world.provider.only(name))["state"] == "aborted"
+
+                await wire.eventually(aborted, "the provider's connection is closed")
+                event = [e for e in await world.gateway.events() if e["name"] in ("request_charged", "hold_released")][-1]
+                if count:
+                    check_estimate(world.check, event, {"client_gone", "timeout"})
+                elif event["name"] == "hold_released":
+                    check_released(world.check, event, {"timeout", "upstream_failed"})
+
+
+@case
+async def slow_reader() -> None:
+    """A client that does not read slows its provider down, and does not fill the server's memory."""
+    async with World(["up:huge", "up:finish"], limits={"idle_timeout_seconds": 3}) as world:
+        key = await world.gateway.user("alice", 100)
+        before = resident_bytes(world.gateway.process.pid)
+        idlers = [world.gateway.chat(key, "up:huge", stream=True, case=f"idle-{n}") for n in range(24)]
+        for exchange in idlers:
+            await exchange.send()
+            exchange._writer.transport.pause_reading()
+        for n in range(len(idlers)):
+            await world.provider.received(f"idle-{n}")
+        world.check.equal((await world.gateway.answer(key, "up:finish")).status, 200, "another client's status beside them")
+        await world.settled("alice", 30)
+        grown = resident_bytes(world.gateway.process.pid) - before
+        world.check.that(grown < 200 << 20, f"the server grew by {grown >> 20} MB for {len(idlers)} clients that do not read")
+        for exchange in idlers:
+            exchange.drop()
+
+
+def resident_bytes(pid: int) -> int:
+    with open(f"/proc/{pid}/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * 4096
