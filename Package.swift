@@ -72,7 +72,7 @@ let package = Package(
         .executableTarget(
             name: "replay",
             dependencies: [
-                "Ledger", "LedgerSQLite", "Projections",
+                "Ledger", "LedgerSQLite", "Projections", "WireJSON",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict

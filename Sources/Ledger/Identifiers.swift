@@ -17,8 +17,8 @@ public struct AccountID: RawRepresentable, Hashable, Sendable, CustomStringConve
     /// The stream of the plans.
     public static let plans = AccountID(stream: "$plans")
 
-    /// An id as it was stored, the ledger's own streams included.
-    init?(stored: String) {
+    /// The id of any stream, the ledger's own included, as it is stored.
+    public init?(anyStream stored: String) {
         switch stored {
         case AccountID.prices.rawValue: self = .prices
         case AccountID.plans.rawValue: self = .plans

@@ -93,49 +93,80 @@ public final class LedgerView {
             db, sql: "SELECT position FROM checkpoints WHERE projection = ?", arguments: [SQLiteUsage.projection]) ?? 0
     }
 
-    /// A number of rows, by table; the table's name is a literal of ours.
-    public func count(of table: Table) throws -> Int64 {
-        try Int64.fetchOne(db, sql: "SELECT count(*) FROM \(table.rawValue)") ?? 0
+    /// How many accounts have a balance.
+    public func accountCount() throws -> Int {
+        try Int.fetchOne(db, sql: "SELECT count(*) FROM balances") ?? 0
     }
 
-    /// The tables that are computed from events.
-    public enum Table: String, CaseIterable, Sendable {
-        case balances, grants, snapshots
-        case usageLog = "usage_log"
-        case usageDays = "usage_days"
-
-        var key: String {
-            switch self {
-            case .balances, .snapshots: "account"
-            case .grants: "account, id"
-            case .usageLog: "position"
-            case .usageDays: "account, day, model"
+    /// Gives what the tables of balances and grants say of each account, as ``Account/balanceRow`` writes it.
+    public func balanceRows(_ body: (String, BalanceRow) throws -> Void) throws {
+        let grants = try Statement(
+            db.sqliteConnection,
+            """
+            SELECT id, pool, source, amount, remaining, expires_at, debt_repaid FROM grants WHERE account = ? ORDER BY id
+            """)
+        let balances = try Statement(
+            db.sqliteConnection,
+            """
+            SELECT account, version, plan, blocked, opened_at, balance, debt, held, open_holds, granted, expired, charged,
+                reversed, withdrawn FROM balances ORDER BY account
+            """)
+        while try balances.step() {
+            let account = balances.text(0)
+            var row = BalanceRow(
+                figures: [1, 3, 4, 5, 6, 7, 8].map { balances.optionalInteger($0) }, plan: balances.optionalText(2),
+                totals: (9...13).map { balances.text($0) }, grants: [])
+            grants.bind(account, at: 1)
+            try grants.forEach { grant throws(StoreError) in
+                row.grants.append(
+                    BalanceRow.GrantRow(
+                        figures: [0, 3, 4, 5, 6].map { grant.optionalInteger($0) }, pool: grant.text(1),
+                        source: grant.text(2)))
             }
+            try body(account, row)
         }
+        // Grants of accounts without a balance.
+        let orphan = try String.fetchOne(
+            db, sql: "SELECT account FROM grants WHERE account NOT IN (SELECT account FROM balances) LIMIT 1")
+        if let orphan { try body(orphan, BalanceRow(figures: [], plan: nil, totals: [], grants: [])) }
     }
 
-    /// Gives each row of a table in the order of its primary key, as its columns' names and values as text (NULL: nil).
-    public func rows(of table: Table, _ body: ([String: String?]) throws -> Void) throws {
-        let cursor = try Row.fetchCursor(db, sql: "SELECT * FROM \(table.rawValue) ORDER BY \(table.key)")
-        while let row = try cursor.next() {
-            var values: [String: String?] = [:]
-            for (column, value) in row {
-                switch value.storage {
-                case .null: values[column] = .some(nil)
-                case .int64(let number): values[column] = String(number)
-                case .double(let number): values[column] = String(number)
-                case .string(let text): values[column] = text
-                case .blob(let data): values[column] = data.map { String($0, radix: 16) }.joined()
-                }
-            }
-            try body(values)
-        }
+    /// The accounts' snapshots: their versions.
+    public func snapshotVersions() throws -> [String: Int64] {
+        var versions: [String: Int64] = [:]
+        let statement = try Statement(
+            db.sqliteConnection, "SELECT account, version FROM snapshots WHERE format = \(Account.snapshotFormat)")
+        try statement.forEach { row throws(StoreError) in versions[row.text(0)] = row.integer(1) }
+        return versions
     }
 
-    /// The usage log's rows, by position, one at a time.
-    public func usageRows() throws -> () throws -> UsageRow? {
-        let cursor = try Row.fetchCursor(db, sql: "SELECT * FROM usage_log ORDER BY position")
-        return { try cursor.next().map { try UsageRow(row: $0) } }
+    /// An account's snapshot, as stored.
+    public func snapshot(of account: String) throws -> [UInt8]? {
+        let statement = try Statement(db.sqliteConnection, "SELECT state FROM snapshots WHERE account = ?")
+        statement.bind(account, at: 1)
+        return try statement.first { row throws(StoreError) in Array(row.bytes(0)) }
+    }
+
+    /// What the usage log says was reversed, by request.
+    public func reversedInUsageLog() throws -> [String: Int64] {
+        var reversed: [String: Int64] = [:]
+        let statement = try Statement(
+            db.sqliteConnection, "SELECT request, reversed FROM usage_log WHERE reversed <> 0")
+        try statement.forEach { row throws(StoreError) in reversed[row.text(0)] = row.integer(1) }
+        return reversed
+    }
+
+    /// The SHA-256 of the projections' canonical dump: every row of each table in the order of its primary key.
+    public func projectionsHash() throws -> EventHash {
+        try ProjectionDump.hash(db)
+    }
+
+    /// A page of the usage log's rows, by position.
+    public func usageRows(after position: Int64, limit: Int) throws -> [UsageRow] {
+        try Row.fetchAll(
+            db, sql: "SELECT * FROM usage_log WHERE position > ? ORDER BY position LIMIT ?",
+            arguments: [position, limit]
+        ).map { try UsageRow(row: $0) }
     }
 
     /// Sums the usage log by account, day and model, in that order, without holding more than one sum at a time.

@@ -6,8 +6,7 @@ final class SQLiteTransaction: EventTransaction {
     private let eventByKey: Statement
     private let eventsSince: Statement
     private let snapshotOf: Statement
-    private let saveBalance: Statement
-    private let saveGrant: Statement
+    private let balances: BalanceStatements
     private let saveSnapshot: Statement
     private let recordByKey: Statement
     private let saveRecord: Statement
@@ -22,25 +21,7 @@ final class SQLiteTransaction: EventTransaction {
             "SELECT \(Statement.eventColumns) FROM events WHERE account = ? AND version > ? ORDER BY version")
         snapshotOf = try Statement(
             connection, "SELECT version, state FROM snapshots WHERE account = ? AND format = ?")
-        saveBalance = try Statement(
-            connection,
-            """
-            INSERT INTO balances (account, version, plan, blocked, opened_at, balance, debt, held, open_holds,
-                granted, expired, charged, reversed, withdrawn)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-            ON CONFLICT (account) DO UPDATE SET version = excluded.version, plan = excluded.plan,
-                blocked = excluded.blocked, opened_at = excluded.opened_at, balance = excluded.balance,
-                debt = excluded.debt, held = excluded.held, open_holds = excluded.open_holds,
-                granted = excluded.granted, expired = excluded.expired, charged = excluded.charged,
-                reversed = excluded.reversed, withdrawn = excluded.withdrawn
-            """)
-        saveGrant = try Statement(
-            connection,
-            """
-            INSERT INTO grants (account, id, pool, source, amount, remaining, expires_at, debt_repaid)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-            ON CONFLICT (account, id) DO UPDATE SET remaining = excluded.remaining, debt_repaid = excluded.debt_repaid
-            """)
+        balances = try BalanceStatements(connection, balances: "balances", grants: "grants")
         saveSnapshot = try Statement(
             connection,
             """
@@ -113,38 +94,7 @@ final class SQLiteTransaction: EventTransaction {
     }
 
     func save(balanceOf account: Account, changedGrants: Set<GrantID>) throws {
-        saveBalance.bind(account.id.rawValue, at: 1)
-        saveBalance.bind(account.version, at: 2)
-        saveBalance.bind(account.plan, at: 3)
-        saveBalance.bind(account.isBlocked, at: 4)
-        saveBalance.bind(account.openedAt?.microseconds, at: 5)
-        saveBalance.bind(account.balance.nanos, at: 6)
-        saveBalance.bind(account.debt.nanos, at: 7)
-        saveBalance.bind(account.held.nanos, at: 8)
-        saveBalance.bind(Int64(account.holds.count), at: 9)
-        saveBalance.bind(Self.text(account.totals.granted), at: 10)
-        saveBalance.bind(Self.text(account.totals.expired), at: 11)
-        saveBalance.bind(Self.text(account.totals.charged), at: 12)
-        saveBalance.bind(Self.text(account.totals.reversed), at: 13)
-        saveBalance.bind(Self.text(account.totals.withdrawn), at: 14)
-        try saveBalance.run()
-        for id in changedGrants {
-            guard let grant = account.grant(id) else { continue }
-            saveGrant.bind(account.id.rawValue, at: 1)
-            saveGrant.bind(grant.id, at: 2)
-            saveGrant.bind(grant.pool.rawValue, at: 3)
-            saveGrant.bind(grant.source.rawValue, at: 4)
-            saveGrant.bind(grant.amount.nanos, at: 5)
-            saveGrant.bind(grant.remaining.nanos, at: 6)
-            saveGrant.bind(grant.expiresAt?.microseconds, at: 7)
-            saveGrant.bind(grant.debtRepaid.nanos, at: 8)
-            try saveGrant.run()
-        }
-    }
-
-    /// Decimal text; sums beyond 64 bits are rare, and slower to write.
-    static func text(_ value: Int128) -> String {
-        Int64(exactly: value).map { String($0) } ?? String(value)
+        try balances.save(account, changedGrants: changedGrants)
     }
 
     func save(snapshotOf account: Account) throws {

@@ -91,7 +91,7 @@ struct Gateway: Sendable {
         }
 
         let router = Router(context: GatewayContext.self)
-        router.add(middleware: GatewayMiddleware())
+        router.add(middleware: GatewayMiddleware(logger: logger))
         router.add(middleware: GatewayCORS(origins: Set(configuration.corsOrigins)))
         HealthRoutes(writer: writer, registry: registry, follower: usageService).add(to: router)
         let users = UserRoutes(

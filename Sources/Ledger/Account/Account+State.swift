@@ -67,7 +67,15 @@ public struct Account: Hashable, Sendable {
         public internal(set) var reversed: Int128 = 0
         public internal(set) var withdrawn: Int128 = 0
 
-        public init() {}
+        public init(
+            granted: Int128 = 0, expired: Int128 = 0, charged: Int128 = 0, reversed: Int128 = 0, withdrawn: Int128 = 0
+        ) {
+            self.granted = granted
+            self.expired = expired
+            self.charged = charged
+            self.reversed = reversed
+            self.withdrawn = withdrawn
+        }
 
         /// The balance that these sums give.
         public var balance: Int128 { granted - expired - charged + reversed - withdrawn }

@@ -16,7 +16,7 @@ public struct EventHash: Hashable, Sendable, CustomStringConvertible {
         words = bytes.loadUnaligned(as: (UInt64, UInt64, UInt64, UInt64).self)
     }
 
-    private init(digest: SHA256.Digest) {
+    fileprivate init(digest: SHA256.Digest) {
         words = digest.withUnsafeBytes { $0.loadUnaligned(as: (UInt64, UInt64, UInt64, UInt64).self) }
     }
 
@@ -56,6 +56,20 @@ public struct EventHash: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
+/// The SHA-256 of bytes that come piece by piece.
+public struct RunningHash {
+    private var digest = SHA256()
+
+    public init() {}
+
+    public mutating func add(_ bytes: [UInt8]) {
+        digest.update(data: bytes)
+    }
+
+    /// The hash of all that has been added.
+    public var value: EventHash { EventHash(digest: digest.finalize()) }
+}
+
 /// An event as it lies in the store: the exact bytes, borrowed for as long as the row is being looked at.
 public struct StoredBytes {
     public let position: Int64
@@ -84,7 +98,7 @@ public struct StoredBytes {
     /// Reads the event.
     public func decoded() throws(EventCodingError) -> RecordedEvent {
         let account = String(decoding: self.account, as: UTF8.self)
-        guard let id = AccountID(stored: account) else { throw .invalidAccount(account) }
+        guard let id = AccountID(anyStream: account) else { throw .invalidAccount(account) }
         return RecordedEvent(
             position: position, account: id, version: version, recordedAt: Timestamp(microseconds: recordedAt),
             effectiveAt: Timestamp(microseconds: effectiveAt), key: String(decoding: key, as: UTF8.self),

@@ -7,6 +7,7 @@ import NIOCore
 /// Turns every error into an answer, names the request in it, and writes one line to the log: no body, no query, no credential.
 struct GatewayMiddleware: RouterMiddleware {
     typealias Context = GatewayContext
+    let logger: Logger
 
     func handle(
         _ request: Request, context: Context, next: @concurrent (Request, Context) async throws -> Response
@@ -16,11 +17,11 @@ struct GatewayMiddleware: RouterMiddleware {
         do {
             response = try await next(request, context)
         } catch {
-            response = Self.response(to: error, for: request, context: context)
+            response = self.response(to: error, for: request, context: context)
         }
         response.headers[.requestID] = context.requestID.rawValue
         let elapsed = ContinuousClock.now - start
-        context.logger.info(
+        logger.info(
             "answered",
             metadata: [
                 "request_id": "\(context.requestID)", "method": "\(request.method)", "path": "\(request.uri.path)",
@@ -30,7 +31,7 @@ struct GatewayMiddleware: RouterMiddleware {
         return response
     }
 
-    private static func response(to error: any Error, for request: Request, context: Context) -> Response {
+    private func response(to error: any Error, for request: Request, context: Context) -> Response {
         let openAIShaped = ["/v1/chat/", "/v1/models"].contains { request.uri.path.hasPrefix($0) }
         let answer: GatewayError
         switch error {
@@ -43,7 +44,7 @@ struct GatewayMiddleware: RouterMiddleware {
         case let error as any HTTPResponseError where error.status.code < 500:
             answer = GatewayError(error.status, "invalid_request", error.status.reasonPhrase)
         default:
-            context.logger.error(
+            logger.error(
                 "a request failed", metadata: ["request_id": "\(context.requestID)", "error": "\(String(reflecting: error))"])
             answer = GatewayError(.internalServerError, "internal_error", "Internal server error")
         }

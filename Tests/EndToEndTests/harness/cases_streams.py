@@ -171,7 +171,7 @@ async def recordings() -> None:
     with open(Path(folder, "INDEX.tsv"), encoding="utf-8") as index:
         rows = [row for row in csv.DictReader(index, delimiter="\t") if is_chat_shape(row)]
     assert rows, f"no recordings of the chat shape in {folder}"
-    models = [f"{provider}:file:{row['file']}" for row in rows for provider in ("up", "c1")]
+    models = [f"{provider}:file:{row['file']}" for row in rows for provider in ("up", "c7")]
     async with World(models, folder=folder) as world:
         key = await world.gateway.user("alice", 1000)
         for model, row in zip(models, [row for row in rows for _ in range(2)]):

@@ -1,0 +1,93 @@
+import ArgumentParser
+import Foundation
+import Ledger
+import LedgerSQLite
+import WireJSON
+
+/// `replay events DB`
+struct Events: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Print events as JSON lines, as they are stored.",
+        discussion: "Example: replay events ledger.sqlite --account alice --from 2026-03-01 --to 2026-04-01")
+
+    @Argument(help: "The ledger's database file.")
+    var database: String
+
+    @Option(help: "Only this account's events.")
+    var account: String?
+
+    @Option(help: "From this position, or from this instant (ISO 8601, recorded time) on.")
+    var from: String?
+
+    @Option(help: "Up to and including this position, or before this instant.")
+    var to: String?
+
+    /// A position or an instant.
+    private enum Bound {
+        case position(Int64)
+        case instant(Timestamp)
+
+        init(_ text: String, _ option: String) throws {
+            if let position = Int64(text) {
+                self = .position(position)
+            } else if let instant = Timestamp(iso8601: text) {
+                self = .instant(instant)
+            } else {
+                throw ValidationError("\(option) must be a position or an instant in ISO 8601")
+            }
+        }
+    }
+
+    func run() throws {
+        let from = try from.map { try Bound($0, "--from") }
+        let to = try to.map { try Bound($0, "--to") }
+        let id = try account.map { text in
+            guard let id = AccountID(anyStream: text) else { throw ValidationError("--account is no valid account id") }
+            return id
+        }
+        let file: LedgerFile
+        do {
+            file = try LedgerFile(path: database)
+        } catch {
+            throw unusable(error)
+        }
+        do {
+            try file.snapshot { view in
+                try view.scan(account: id) { row, hash in
+                    switch from {
+                    case .position(let first)? where row.position < first: return true
+                    case .instant(let first)? where row.recordedAt < first.microseconds: return true
+                    default: break
+                    }
+                    switch to {
+                    case .position(let last)? where row.position > last: return false
+                    case .instant(let end)? where row.recordedAt >= end.microseconds: return false
+                    default: break
+                    }
+                    write(Self.line(row, hash))
+                    return true
+                }
+            }
+        } catch {
+            throw unusable(error)
+        }
+    }
+
+    private static func line(_ row: StoredBytes, _ hash: UnsafeRawBufferPointer) -> String {
+        func text(_ bytes: UnsafeBufferPointer<UInt8>) -> String { String(decoding: bytes, as: UTF8.self) }
+        var json = JSONWriter()
+        json.beginObject()
+        json.field("position", row.position)
+        json.field("account", text(row.account))
+        json.field("version", row.version)
+        json.field("type", text(row.type))
+        json.field("recorded_at", Timestamp(microseconds: row.recordedAt).description)
+        json.field("effective_at", Timestamp(microseconds: row.effectiveAt).description)
+        json.field("key", text(row.key))
+        json.name("data")
+        json.raw(row.data)
+        json.field("hash", EventHash(bytes: hash)?.description ?? "")
+        json.endObject()
+        return json.text
+    }
+}

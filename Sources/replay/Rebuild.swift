@@ -1,0 +1,39 @@
+import ArgumentParser
+import Foundation
+import Ledger
+import LedgerSQLite
+import WireJSON
+
+/// `replay rebuild DB`
+struct Rebuild: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Compute all projections anew from position 1, and exchange them in one step.",
+        discussion: "Example: replay rebuild ledger.sqlite. The server must be stopped: the ledger has one writer.")
+
+    @OptionGroup var ledger: LedgerOptions
+
+    func run() throws {
+        do {
+            // Opening for writing would create a ledger where there is none.
+            _ = try LedgerFile(path: ledger.database)
+            let writable = try SQLiteLedger(path: ledger.database)
+            var progress = ProgressLine(total: try writable.head().position)
+            let (before, after) = try writable.rebuildProjections { progress.update($0) }
+            progress.end()
+            try writable.close()
+            if ledger.format == .json {
+                var json = JSONWriter()
+                json.beginObject()
+                json.field("before", before.description)
+                json.field("after", after.description)
+                json.field("same", before == after)
+                json.endObject()
+                write(json.text)
+            } else {
+                write("before \(before)\nafter  \(after)\n\(before == after ? "nothing differed" : "the projections differed and were replaced")")
+            }
+        } catch {
+            throw unusable(error)
+        }
+    }
+}
