@@ -77,6 +77,8 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
+        .testTarget(name: "LedgerTests", dependencies: ["Ledger", "WireJSON"], swiftSettings: strict),
+        .testTarget(name: "MeteringTests", dependencies: ["Metering", "Ledger", "WireJSON"], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )

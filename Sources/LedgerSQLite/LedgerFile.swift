@@ -71,13 +71,11 @@ public final class LedgerView {
         }
     }
 
-    /// The charge of a request.
-    public func charge(of request: RequestID) -> RequestCharged? {
+    /// The event that settled a request.
+    public func settlement(of request: RequestID) -> RecordedEvent? {
         guard let statement = try? eventByKey.get() else { return nil }
         statement.bind("settle:" + request.rawValue, at: 1)
-        let event = try? statement.first { row throws(StoreError) in try row.decodedEvent() }
-        guard case .requestCharged(let charge)? = event?.event else { return nil }
-        return charge
+        return (try? statement.first { row throws(StoreError) in try row.decodedEvent() }) ?? nil
     }
 
     /// The hash of the event at a position.

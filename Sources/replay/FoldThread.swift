@@ -106,7 +106,7 @@ private struct FoldState {
         self.checkpoint = checkpoint
         self.snapshots = snapshots
         usage = UsageCursor(file)
-        auditor = Auditor { request in (try? file.snapshot { $0.charge(of: request) }) ?? nil }
+        auditor = Auditor { request in (try? file.snapshot { $0.settlement(of: request) }) ?? nil }
     }
 
     mutating func fold(_ batch: RowBatch) {

@@ -6,17 +6,18 @@ public struct Context: Sendable {
     public let plans: PlanBook
     /// The event recorded under the command's key, where there is one.
     public let prior: RecordedEvent?
-    /// The charge that a reversal concerns, where there is one.
-    public let charge: RequestCharged?
+    /// The event that settled the request that a reversal concerns, where there is one.
+    public let settlement: RecordedEvent?
 
     public init(
-        now: Timestamp, prices: PriceBook, plans: PlanBook, prior: RecordedEvent? = nil, charge: RequestCharged? = nil
+        now: Timestamp, prices: PriceBook, plans: PlanBook, prior: RecordedEvent? = nil,
+        settlement: RecordedEvent? = nil
     ) {
         self.now = now
         self.prices = prices
         self.plans = plans
         self.prior = prior
-        self.charge = charge
+        self.settlement = settlement
     }
 }
 
@@ -227,7 +228,7 @@ extension Account {
     private func reverse(_ command: ReverseCharge, in context: Context) throws(Refusal) -> [Draft] {
         try check(command.reason, "reason")
         try check(command.actor, "actor")
-        guard let charge = context.charge, charge.request == command.request else {
+        guard let charge = context.settlement?.charge(of: command.request, on: id) else {
             throw .chargeUnknown(request: command.request)
         }
         let before = reversals[command.request] ?? .zero
@@ -289,6 +290,16 @@ extension Account {
     private func check(_ text: String?, _ field: String) throws(Refusal) {
         guard let text else { return }
         guard (1...500).contains(text.utf8.count) else { throw .invalidText(field: field) }
+    }
+}
+
+extension RecordedEvent {
+    /// The charge of a request, where this is it and it is that account's own.
+    func charge(of request: RequestID, on account: AccountID) -> RequestCharged? {
+        guard self.account == account, case .requestCharged(let charge) = event, charge.request == request else {
+            return nil
+        }
+        return charge
     }
 }
 

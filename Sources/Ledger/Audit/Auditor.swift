@@ -12,11 +12,11 @@ public struct Auditor {
     /// What held requests never came to a settlement.
     public var openHolds: Int { accounts.values.reduce(0) { $0 + $1.holds.count } }
 
-    private let charge: (RequestID) -> RequestCharged?
+    private let settlement: (RequestID) -> RecordedEvent?
 
-    /// `charge` finds the charge of a request in the ledger; reversals need it.
-    public init(charge: @escaping (RequestID) -> RequestCharged?) {
-        self.charge = charge
+    /// `settlement` finds the event that settled a request; reversals need it.
+    public init(settlement: @escaping (RequestID) -> RecordedEvent?) {
+        self.settlement = settlement
     }
 
     /// Checks the next event and applies it; nil where it is what the rules lead to.
@@ -106,7 +106,7 @@ public struct Auditor {
             return hold.placed.amount == event.amount && hold.placed.origin == event.origin
                 ? nil : "it differs from its hold"
         case .requestCharged(let event): return broken(event, recorded, on: account)
-        case .chargeReversed(let event): return broken(event, on: account)
+        case .chargeReversed(let event): return broken(event, recorded, on: account)
         case .creditsWithdrawn(let event):
             if event.amount <= .zero { return "the amount is not above zero" }
             if event.amount > account.available(at: recorded.recordedAt) { return "more was withdrawn than was available" }
@@ -167,8 +167,11 @@ public struct Auditor {
         return event.shortfall > .zero && event.credits <= placed.amount ? "a shortfall within the hold" : nil
     }
 
-    private func broken(_ event: ChargeReversed, on account: Account) -> String? {
-        guard let charge = charge(event.request) else { return "there is no charge to reverse" }
+    private func broken(_ event: ChargeReversed, _ recorded: RecordedEvent, on account: Account) -> String? {
+        let settlement = settlement(event.request)
+        guard let settlement, settlement.position < recorded.position,
+            let charge = settlement.charge(of: event.request, on: account.id)
+        else { return "there is no charge to reverse" }
         let before = account.reversals[event.request] ?? .zero
         guard event.amount > .zero, let total = before.adding(event.amount), total <= charge.credits else {
             return "more was reversed than was charged"

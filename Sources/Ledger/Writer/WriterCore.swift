@@ -85,7 +85,7 @@ struct WriterCore {
         let prior = try prior(of: command, account: entry.account, in: transaction)
         let context = Context(
             now: now, prices: prices, plans: plans, prior: prior,
-            charge: try charge(for: command, in: transaction))
+            settlement: try settlement(for: command, in: transaction))
         let drafts: [Draft]
         do throws(Refusal) {
             drafts = try entry.account.decide(command, in: context)
@@ -126,14 +126,11 @@ struct WriterCore {
         }
     }
 
-    private func charge(
+    private func settlement(
         for command: Command, in transaction: any EventTransaction
-    ) throws(LedgerError) -> RequestCharged? {
+    ) throws(LedgerError) -> RecordedEvent? {
         guard case .reverse(let reversal) = command.action else { return nil }
-        let settlement = try storage { try transaction.event(key: Command.settlementKey(reversal.request)) }
-        guard let settlement, settlement.account == command.account, case .requestCharged(let charge) = settlement.event
-        else { return nil }
-        return charge
+        return try storage { try transaction.event(key: Command.settlementKey(reversal.request)) }
     }
 
     private mutating func append(

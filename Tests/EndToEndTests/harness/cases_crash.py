@@ -36,7 +36,7 @@ async def kill9(rounds: str = "3:") -> None:
     chosen = int(seed) if seed else random.SystemRandom().randrange(10**6)
     print(f"kill9: {count} rounds, seed {chosen}", flush=True)
     dice = random.Random(chosen)
-    models = ["up:finish", "up:slow-auto", "up:usage-every-chunk", "up:no-usage", "c7:finish"]
+    models = ["up:finish", "up:finish", "up:finish", "up:slow-auto", "up:usage-every-chunk", "up:no-usage", "c7:finish"]
     async with World(models, is_audited=False) as world:
         keys = {user: await world.gateway.user(user, 1000) for user in (f"user-{n}" for n in range(CLIENTS))}
         records = Records()
@@ -64,7 +64,7 @@ async def one_kill(world: World, keys: dict[str, str], records: Records, dice: r
     """Lets the clients work, and kills the server at some moment."""
     stop = asyncio.Event()
     workers = [asyncio.create_task(work(world, user, key, records, random.Random(dice.random()), models, stop)) for user, key in keys.items()]
-    await asyncio.sleep(dice.uniform(0.05, 0.9))
+    await asyncio.sleep(dice.uniform(0.05, 1.2))
     await world.gateway.kill9()
     stop.set()
     await asyncio.gather(*workers)

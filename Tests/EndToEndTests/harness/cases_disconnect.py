@@ -8,7 +8,7 @@ import random
 import wire
 from checks import case
 from scenarios import SLOW_CHUNKS, USAGES
-from world import World, check_charge, check_estimate, check_released, settlement
+from world import World, check_charge, check_estimate, check_released
 
 USAGE = USAGES["slow"]
 
@@ -29,10 +29,9 @@ async def disconnect_boundaries() -> None:
         world.check.equal(len(charges), len(left), "settlements")
         for (model, count, request), event in zip(left, charges):
             with world.check.about("charge of", model, f"after {count} events"):
-                finished = count >= SLOW_CHUNKS + 1
                 outcome = event["data"].get("outcome")
-                # From [DONE] on nothing is missing: either word is true.
-                world.check.within(outcome, {"client_gone", "finished"} if finished else {"client_gone"}, "outcome")
+                # The last chunks may be on their way before the server can know that nobody takes them.
+                world.check.within(outcome, {"client_gone", "finished"}, "outcome")
                 check_charge(world.check, event, USAGE, outcome)
                 if request:
                     world.check.equal(event["data"]["request"], request, "request")

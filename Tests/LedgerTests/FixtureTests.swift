@@ -1,0 +1,74 @@
+import Foundation
+import Ledger
+import Testing
+
+/// One stored event of every type and version that was ever written lies in `fixtures/events`: each must be read for ever, and be
+/// written again byte for byte. `RECORD=1` writes those that are missing.
+@Suite("Golden events")
+struct FixtureTests {
+    static let folder = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent().appending(path: "fixtures/events")
+
+    /// Every type that this version writes, out of one history.
+    static func samples() throws -> [String: [UInt8]] {
+        var ledger = try TestLedger.standard()
+        try ledger.send(.changePlan(ChangePlan(key: "plan:alice:1", plan: "BASIC")))
+        try ledger.send(.grant("2", .subscription, expires: .days(30)))
+        try ledger.send(.hold(1, prompt: 10, output: 50_000))
+        let usage = try #require(Usage(prompt: 7, cached: 3, completion: 40_000))
+        let report = UsageReport(
+            usage: usage, flags: [.usageMismatch], raw: Array(#"{"prompt_tokens":7,"note":"é\n"}"#.utf8), servedModel: "model-2")
+        try ledger.send(.charge(ChargeRequest(request: .number(1), outcome: .finished, report: report)))
+        try ledger.send(.reverse(1))
+        try ledger.send(.hold(2, output: 100))
+        try ledger.send(.releaseHold(ReleaseHold(request: .number(2), reason: .upstreamRefused, upstreamStatus: 429)))
+        try ledger.send(.adjust(AdjustCredits(key: "adjust:1", amount: .of("-0.5"), reason: "double sale", actor: "support")))
+        try ledger.send(.block(actor: "support"))
+        try ledger.send(.unblock(actor: "support"))
+        try ledger.send(.removePrice(RemovePrice(model: "up:model", actor: "master")))
+        ledger.now = .days(31)
+        try ledger.send(.expireDue)
+        var samples: [String: [UInt8]] = [:]
+        for event in ledger.events { samples[event.event.type] = event.event.encoded() }
+        return samples
+    }
+
+    @Test("every type that is written has a fixture, and every fixture is read and written again as it is")
+    func golden() throws {
+        let samples = try Self.samples()
+        if ProcessInfo.processInfo.environment["RECORD"] == "1" {
+            for (type, data) in samples {
+                let file = Self.folder.appending(path: type + ".json")
+                if !FileManager.default.fileExists(atPath: file.path) { try Data(data).write(to: file) }
+            }
+        }
+        let files = try FileManager.default.contentsOfDirectory(at: Self.folder, includingPropertiesForKeys: nil)
+        let types = Set(files.map { $0.deletingPathExtension().lastPathComponent })
+        #expect(Set(samples.keys).subtracting(types).isEmpty, "a type without a fixture")
+        #expect(types.count >= 14)
+        for file in files {
+            let type = file.deletingPathExtension().lastPathComponent
+            let data = Array(try Data(contentsOf: file))
+            let event = try LedgerEvent(type: type, data: data)
+            #expect(event.encoded() == data, "\(type) is written as it was stored")
+            if let sample = samples[type] { #expect(sample == data, "\(type) is still written as in the fixture") }
+        }
+    }
+
+    @Test("data that are not exactly what is written are refused", arguments: [
+        "{}", "", "{\"plan\":\"FREE\"}", "{\"plan\":\"FREE\",\"micro_credits_per_usd\":10000000,\"more\":1}",
+        "{ \"plan\":\"FREE\",\"micro_credits_per_usd\":10000000}", "{\"micro_credits_per_usd\":10000000,\"plan\":\"FREE\"}",
+        "{\"plan\":\"FREE\",\"micro_credits_per_usd\":1e7}", "{\"plan\":\"FREE\",\"micro_credits_per_usd\":10000000}}",
+        "{\"plan\":\"FREE\",\"micro_credits_per_usd\":99999999999999999999}", "{\"plan\":\"FREE\",\"micro_credits_per_usd\":0}",
+    ])
+    func malformed(data: String) {
+        #expect(throws: EventCodingError.self) { try LedgerEvent(type: "account_opened.v1", data: Array(data.utf8)) }
+    }
+
+    @Test("an unknown type is refused by name")
+    func unknown() {
+        #expect(throws: EventCodingError.unknownType("account_opened.v2")) {
+            try LedgerEvent(type: "account_opened.v2", data: Array("{}".utf8))
+        }
+    }
+}

@@ -1,0 +1,108 @@
+import Ledger
+import Testing
+
+@Suite("Money")
+struct MoneyTests {
+    @Test(
+        "decimals are read and written exactly",
+        arguments: [
+            ("0", Int64(0), "0"), ("1", 1_000_000_000, "1"), ("0.000000001", 1, "0.000000001"), ("-2.50", -2_500_000_000, "-2.5"),
+            ("1e2", 100_000_000_000, "100"), ("1.5E-9", nil, ""), ("0.0000000001", nil, ""), ("0.1000000000", 100_000_000, "0.1"),
+            ("9223372036.854775807", .max, "9223372036.854775807"), ("-9223372036.854775808", .min, "-9223372036.854775808"),
+            ("9223372036.854775808", nil, ""), ("", nil, ""), (".5", 500_000_000, "0.5"), ("5.", 5_000_000_000, "5"), ("-", nil, ""),
+            ("1,5", nil, ""), ("NaN", nil, ""), ("1e99", nil, ""), ("+1", nil, ""), ("1e", nil, ""), ("0x10", nil, ""),
+        ] as [(String, Int64?, String)])
+    func decimals(text: String, nanos: Int64?, written: String) {
+        let credits = Credits(decimal: text)
+        #expect(credits?.nanos == nanos)
+        if let credits { #expect(credits.description == written) }
+    }
+
+    @Test("sums that do not fit say so")
+    func overflow() {
+        #expect(Credits(nanos: .max).adding(Credits(nanos: 1)) == nil)
+        #expect(Credits(nanos: .min).subtracting(Credits(nanos: 1)) == nil)
+        #expect(Credits(whole: .max) == nil)
+        #expect(Credits(nanos: 1).adding(Credits(nanos: 2)) == Credits(nanos: 3))
+    }
+
+    /// The charge of a request, at the extremes of tokens and prices. One credit is $0.1 at 10 credits a dollar.
+    @Test(
+        "a charge is rounded once, up to the next nano-credit",
+        arguments: [
+            // tokens, micro-USD per million, cost in pico-USD, nano-credits
+            (0, 1, 0, 0),
+            (1, 1, 1, 1),
+            (1, 99, 99, 1),
+            (1, 100, 100, 1),
+            (1, 101, 101, 2),
+            (7, 150_000, 1_050_000, 10_500),
+            (1 << 31, 1, 2_147_483_648, 21_474_837),
+            (1, 10_000_000_000, 10_000_000_000, 100_000_000),
+            (1 << 31, 10_000_000_000, 21_474_836_480_000_000_000, 214_748_364_800_000_000),
+        ] as [(Int64, Int64, Int128, Int64)])
+    func rounding(tokens: Int64, price: Int64, cost: Int128, nanos: Int64) throws {
+        let price = try #require(Price(input: price, output: price))
+        let usage = try #require(Usage(prompt: tokens, completion: 0))
+        #expect(price.cost(of: usage) == cost)
+        #expect(CreditRate.standard.credits(forPicoUSD: cost) == Credits(nanos: nanos))
+    }
+
+    @Test("the dearest request in every class fits, at the highest rate")
+    func dearest() throws {
+        let most = Usage.maximumTokens
+        let price = try #require(Price(input: Price.maximum, output: Price.maximum))
+        let rate = try #require(CreditRate(microsPerUSD: CreditRate.maximum))
+        let usage = try #require(Usage(prompt: most, cached: most, completion: most))
+        #expect(rate.credits(forPicoUSD: price.cost(of: usage)) != nil)
+    }
+
+    @Test("tokens outside of 0 to 2^31 are no usage", arguments: [-1, (1 << 31) + 1, .max, .min] as [Int64])
+    func tokens(count: Int64) {
+        #expect(Usage(prompt: count, completion: 0) == nil)
+        #expect(Usage(prompt: 0, completion: count) == nil)
+        #expect(Usage(prompt: 0, cached: count, completion: 0) == nil)
+    }
+
+    @Test("cached tokens have their own price, else that of the input, and never exceed the prompt")
+    func cached() throws {
+        let price = try #require(Price(input: 1000, output: 0, cached: 100))
+        let plain = try #require(Price(input: 1000, output: 0))
+        let usage = try #require(Usage(prompt: 10, cached: 4, completion: 0))
+        #expect(price.cost(of: usage) == 6 * 1000 + 4 * 100)
+        #expect(plain.cost(of: usage) == 10_000)
+        // A provider really reported more cached than prompt tokens.
+        let odd = try #require(Usage(prompt: 7, cached: 161, completion: 0))
+        #expect(odd.standard == 0)
+        #expect(price.cost(of: odd) == 7 * 100)
+    }
+
+    @Test("cache writes cost 1.25 and 2 times the input where no price is set")
+    func cacheWrites() throws {
+        let price = try #require(Price(input: 3, output: 0))
+        let usage = try #require(Usage(prompt: 3, cacheWrite: 1, cacheWriteHour: 1, completion: 0))
+        #expect(price.cost(of: usage) == 3 + 4 + 6)
+    }
+
+    @Test(
+        "prices have at most six decimals and a bound",
+        arguments: [
+            ("0.15", 150_000), ("10", 10_000_000), ("0.000001", 1), ("0.0000001", nil), ("-1", nil), ("10000", 10_000_000_000),
+            ("10000.000001", nil), ("free", nil),
+        ] as [(String, Int64?)])
+    func prices(text: String, figure: Int64?) {
+        #expect(Price.figure(usdPerMillion: text) == figure)
+    }
+
+    @Test("instants are read and written", arguments: [
+        ("2026-01-01T00:00:00Z", 1_767_225_600_000_000), ("2026-01-01", 1_767_225_600_000_000),
+        ("2026-01-01T01:30:00.25+01:30", 1_767_225_600_250_000), ("1969-12-31T23:59:59.999999Z", -1),
+        ("2024-02-29T12:00:00", 1_709_208_000_000_000), ("2023-02-29", nil), ("2026-13-01", nil), ("2026-01-01T25:00:00Z", nil),
+        ("yesterday", nil), ("2026-01-01T00:00:00Zz", nil), ("2026-01-01T00:00:00.Z", nil),
+    ] as [(String, Int64?)])
+    func instants(text: String, microseconds: Int64?) {
+        let instant = Timestamp(iso8601: text)
+        #expect(instant?.microseconds == microseconds)
+        if let instant { #expect(Timestamp(iso8601: instant.description) == instant) }
+    }
+}

@@ -1,0 +1,111 @@
+import Foundation
+import Ledger
+import Testing
+
+/// Random histories: whatever is asked for in whatever order, the invariants hold. The auditor looks at every event, and every
+/// decision is made twice (``TestLedger``).
+@Suite("Random histories")
+struct PropertyTests {
+    /// `LEDGER_TEST_SEED` runs one seed again.
+    static let seeds: [UInt64] = ProcessInfo.processInfo.environment["LEDGER_TEST_SEED"].flatMap { UInt64($0) }.map { [$0] }
+        ?? (1...40).map { $0 }
+
+    @Test("every invariant holds after every event", arguments: seeds)
+    func invariants(seed: UInt64) throws {
+        print("seed \(seed)")
+        var random = SeededGenerator(seed: seed)
+        var ledger = try TestLedger.standard()
+        try ledger.send(.open(plan: "FREE"), to: .bob)
+        var requests = 0
+        for step in 0..<250 {
+            ledger.now = ledger.now.advanced(bySeconds: Int64.random(in: 0...200_000, using: &random))
+            let account: AccountID = Bool.random(using: &random) ? .alice : .bob
+            let before = ledger.events.count
+            let action = Self.action(step, &requests, ledger, account, &random)
+            let refused = refusal { () throws(Refusal) in try ledger.send(action, to: account) }
+            if refused != nil { #expect(ledger.events.count == before, "what is refused changes nothing") }
+            try check(ledger)
+        }
+        // Nothing that was held stays held once all is settled.
+        for id in [AccountID.alice, .bob] {
+            for request in (ledger.accounts[id]?.holds.keys).map(Array.init) ?? [] {
+                try ledger.send(.releaseHold(ReleaseHold(request: request, reason: .interrupted)), to: id)
+            }
+            #expect(ledger.accounts[id]?.held == .zero)
+        }
+        try check(ledger)
+    }
+
+    private static func action(
+        _ step: Int, _ requests: inout Int, _ ledger: TestLedger, _ account: AccountID, _ random: inout SeededGenerator
+    ) -> Command.Action {
+        let amount = Credits(nanos: .random(in: 1...5_000_000_000, using: &random)).description
+        let open = (ledger.accounts[account]?.holds.keys).map { $0.sorted { $0.rawValue < $1.rawValue } } ?? []
+        switch Int.random(in: 0..<20, using: &random) {
+        case 0...3:
+            let expires: Timestamp? =
+                Bool.random(using: &random)
+                ? ledger.now.advanced(bySeconds: .random(in: 1...2_000_000, using: &random)) : nil
+            return .grant(amount, Pool.allCases.randomElement(using: &random) ?? .topup, expires: expires, key: "g\(step)")
+        case 4...10:
+            requests += 1
+            return .hold(
+                requests, prompt: .random(in: 0...50_000, using: &random), output: .random(in: 0...100_000, using: &random),
+                shrinkTo: Bool.random(using: &random) ? 256 : nil)
+        case 11...15:
+            guard let request = open.randomElement(using: &random), let usage = Usage(
+                prompt: .random(in: 0...60_000, using: &random), cached: .random(in: 0...70_000, using: &random),
+                completion: .random(in: 0...120_000, using: &random))
+            else { return .expireDue }
+            return .charge(ChargeRequest(request: request, outcome: .finished, report: UsageReport(usage: usage)))
+        case 16:
+            guard let request = open.randomElement(using: &random) else { return .expireDue }
+            return .releaseHold(ReleaseHold(request: request, reason: .upstreamFailed))
+        case 17:
+            let number = Int.random(in: 0...max(1, requests), using: &random)
+            return .reverse(number, Bool.random(using: &random) ? amount : nil, key: "r\(step)")
+        case 18:
+            let sign = Bool.random(using: &random) ? "-" : ""
+            return .adjust(AdjustCredits(key: "a\(step)", amount: .of(sign + amount), reason: "test", actor: "test"))
+        default: return Bool.random(using: &random) ? .block(actor: "test") : .unblock(actor: "test")
+        }
+    }
+
+    private func check(_ ledger: TestLedger) throws {
+        for account in ledger.accounts.values where !account.id.isBook {
+            let grants = account.openGrants + account.closedGrants.values
+            for grant in grants { #expect(grant.remaining >= .zero && grant.remaining <= grant.amount) }
+            let remaining = grants.reduce(Int128(0)) { $0 + Int128($1.remaining.nanos) }
+            #expect(remaining - Int128(account.debt.nanos) == account.totals.balance)
+            #expect(account.openGrants == account.openGrants.sorted { left, right in
+                (left.pool.priority, left.expiresAt?.microseconds ?? .max, left.id)
+                    < (right.pool.priority, right.expiresAt?.microseconds ?? .max, right.id)
+            })
+            #expect(account.held.nanos == account.holds.values.reduce(0) { $0 + $1.placed.amount.nanos })
+            let snapshot = account.snapshot()
+            #expect(Account(id: account.id, snapshot: snapshot) == account, "a snapshot gives the account back")
+        }
+        // Folding anew gives the same.
+        var folded: [AccountID: Account] = [:]
+        for event in ledger.events where !event.account.isBook {
+            folded[event.account, default: Account(id: event.account)].apply(event.event, effectiveAt: event.effectiveAt)
+        }
+        #expect(folded == ledger.accounts.filter { !$0.key.isBook })
+    }
+
+    @Test("every event is read back as it was written", arguments: seeds.prefix(10))
+    func coding(seed: UInt64) throws {
+        var random = SeededGenerator(seed: seed)
+        var ledger = try TestLedger.standard()
+        var requests = 0
+        for step in 0..<150 {
+            ledger.now = ledger.now.advanced(bySeconds: 1000)
+            _ = refusal { () throws(Refusal) in
+                try ledger.send(Self.action(step, &requests, ledger, .alice, &random))
+            }
+        }
+        for event in ledger.events {
+            #expect(try LedgerEvent(type: event.event.type, data: event.event.encoded()) == event.event)
+        }
+    }
+}

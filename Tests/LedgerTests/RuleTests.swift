@@ -1,0 +1,331 @@
+import Ledger
+import Testing
+
+@Suite("Burn-down")
+struct BurnDownTests {
+    /// One grant: pool, amount, expiry in days (nil: never).
+    struct Given: Sendable, CustomTestStringConvertible {
+        let pool: Pool
+        let amount: String
+        let days: Int64?
+
+        init(_ pool: Pool, _ amount: String, _ days: Int64? = nil) {
+            self.pool = pool
+            self.amount = amount
+            self.days = days
+        }
+
+        var testDescription: String { "\(pool.rawValue) \(amount) \(days.map { "day \($0)" } ?? "never")" }
+    }
+
+    /// Grants, in the order in which they are given; the credits charged; what is left of each; the shortfall.
+    static let table: [(given: [Given], charged: Int64, left: [String], shortfall: String)] = [
+        ([Given(.topup, "5")], 3, ["2"], "0"),
+        ([Given(.topup, "5")], 5, ["0"], "0"),
+        // BONUS, then SUBSCRIPTION, then TOPUP, however they came.
+        ([Given(.topup, "5"), Given(.subscription, "5"), Given(.bonus, "5")], 7, ["5", "3", "0"], "0"),
+        // The earliest expiry first, never-expiring last.
+        ([Given(.bonus, "5"), Given(.bonus, "5", 9), Given(.bonus, "5", 3)], 6, ["5", "4", "0"], "0"),
+        // Of equals the one that was granted first.
+        ([Given(.bonus, "5", 3), Given(.bonus, "5", 3)], 6, ["0", "4"], "0"),
+        // A later priority with an earlier expiry still waits.
+        ([Given(.subscription, "5", 1), Given(.bonus, "5")], 2, ["5", "3"], "0"),
+        // More than there is.
+        ([Given(.bonus, "1"), Given(.topup, "1")], 5, ["0", "0"], "3"),
+        ([], 4, [], "4"),
+    ]
+
+    @Test("a charge is split by priority, then expiry, then age", arguments: table.indices)
+    func order(row: Int) throws {
+        let (given, charged, left, shortfall) = Self.table[row]
+        var ledger = try TestLedger.standard()
+        for (index, grant) in given.enumerated() {
+            try ledger.send(.grant(grant.amount, grant.pool, expires: grant.days.map { .days($0) }, key: "g\(index)"))
+        }
+        // 1 credit is 50,000 output tokens at $2 per million; the hold is placed for none, the upstream overruns it.
+        try ledger.send(.hold(1, output: 0))
+        try ledger.send(.charge(1, completion: charged * 50_000))
+        let account = ledger.alice
+        #expect(given.indices.map { account.grant(Int64($0) + 2)?.remaining } == left.map { Credits.of($0) })
+        #expect(account.debt == .of(shortfall))
+        #expect(account.balance(at: ledger.now).nanos == account.balance.nanos)
+    }
+}
+
+@Suite("Expiry")
+struct ExpiryTests {
+    @Test("a grant can be spent until the microsecond before its instant", arguments: [(-1, true), (0, false), (1, false)])
+    func boundary(offset: Int64, isSpendable: Bool) throws {
+        var ledger = try TestLedger.standard()
+        let expiry = Timestamp.days(30)
+        try ledger.send(.grant("5", .subscription, expires: expiry))
+        ledger.now = Timestamp(microseconds: expiry.microseconds + offset)
+        #expect(ledger.alice.available(at: ledger.now) == (isSpendable ? .of("5") : .zero))
+        let refused = refusal { () throws(Refusal) in try ledger.send(.hold(1, output: 50_000)) }
+        #expect((refused == nil) == isSpendable)
+        // What was refused changed nothing, not even the expiry that was due.
+        if !isSpendable { #expect(ledger.events.count == 5) }
+    }
+
+    @Test("whether or not it was swept, the outcome is the same")
+    func swept() throws {
+        var swept = try TestLedger.standard()
+        try swept.send(.grant("5", .subscription, expires: .days(30)))
+        var untouched = swept
+        swept.now = .days(31)
+        untouched.now = .days(31)
+        try swept.send(.expireDue)
+        #expect(swept.alice.balance == .zero)
+        #expect(untouched.alice.balance(at: untouched.now) == .zero)
+        try swept.send(.grant("1", key: "g2"))
+        try untouched.send(.grant("1", key: "g2"))
+        #expect(swept.alice == untouched.alice)
+        let expiry = try #require(untouched.events.dropLast().last)
+        #expect(expiry.effectiveAt == .days(30))
+        #expect(expiry.recordedAt == .days(31))
+    }
+
+    @Test("an expiry waits for requests that were admitted before it, and for no others")
+    func openHold() throws {
+        var ledger = try TestLedger.standard()
+        try ledger.send(.grant("5", .subscription, expires: .days(30)))
+        ledger.now = .days(29)
+        try ledger.send(.hold(1, output: 100_000))
+        ledger.now = .days(30)
+        // It is no longer there for others.
+        #expect(ledger.alice.available(at: ledger.now) < .zero)
+        #expect(ledger.alice.dueExpiries(at: ledger.now).isEmpty)
+        let refused = refusal { () throws(Refusal) in try ledger.send(.hold(2, output: 1)) }
+        #expect(refused != nil)
+        try ledger.send(.charge(1, completion: 100_000))
+        // Charged to the grant, and what was left has expired at once.
+        #expect(ledger.alice.debt == .zero)
+        #expect(ledger.alice.grant(2)?.remaining == .zero)
+        guard case .grantExpired(let expired)? = ledger.events.last?.event else {
+            Issue.record("the expiry is missing")
+            return
+        }
+        #expect(expired.amount == .of("3"))
+        #expect(ledger.alice.balance == .zero)
+    }
+
+    @Test("a grant cannot be given with an expiry that has passed")
+    func past() throws {
+        var ledger = try TestLedger.standard()
+        #expect(refusal { () throws(Refusal) in try ledger.send(.grant("1", expires: ledger.now)) } == .instantInThePast)
+    }
+}
+
+@Suite("Debt")
+struct DebtTests {
+    @Test("the next grant repays a shortfall first", arguments: [("1", "2", "0"), ("3", "0", "0"), ("10", "0", "7")])
+    func repaid(granted: String, debt: String, remaining: String) throws {
+        var ledger = try TestLedger.standard()
+        try ledger.send(.hold(1, output: 0))
+        try ledger.send(.charge(1, completion: 150_000))
+        #expect(ledger.alice.debt == .of("3"))
+        #expect(ledger.alice.balance == .of("-3"))
+        try ledger.send(.grant(granted))
+        #expect(ledger.alice.debt == .of(debt))
+        #expect(ledger.alice.grant(4)?.remaining == .of(remaining))
+    }
+
+    @Test("nothing is admitted while there is debt")
+    func admission() throws {
+        var ledger = try TestLedger.standard()
+        try ledger.send(.hold(1, output: 0))
+        try ledger.send(.charge(1, completion: 50_000))
+        guard case .insufficientCredits(let shortage) = refusal({ () throws(Refusal) in try ledger.send(.hold(2, output: 1)) })
+        else {
+            Issue.record("it was admitted")
+            return
+        }
+        #expect(shortage.available == .of("-1"))
+        #expect(shortage.fittingOutput == 0)
+    }
+}
+
+@Suite("Admission")
+struct AdmissionTests {
+    @Test("open holds are not available to others")
+    func held() throws {
+        var ledger = try TestLedger.standard()
+        try ledger.send(.grant("3"))
+        try ledger.send(.hold(1, output: 100_000))
+        #expect(ledger.alice.available(at: ledger.now) == .of("1"))
+        guard case .insufficientCredits(let shortage) = refusal({ () throws(Refusal) in try ledger.send(.hold(2, output: 60_000)) })
+        else {
+            Issue.record("it was admitted")
+            return
+        }
+        #expect([shortage.needed, shortage.available, shortage.held] == [.of("1.2"), .of("1"), .of("2")])
+        #expect(shortage.fittingOutput == 50_000)
+        try ledger.send(.release(1))
+        try ledger.send(.hold(2, output: 60_000))
+    }
+
+    @Test("the output bound shrinks to what fits, where the client gave none and 256 tokens fit",
+        arguments: [("1", 50_000), ("0.00512", 256), ("0.00511", nil)] as [(String, Int64?)])
+    func shrinks(credits: String, bound: Int64?) throws {
+        var ledger = try TestLedger.standard()
+        try ledger.send(.grant(credits))
+        let refused = refusal { () throws(Refusal) in try ledger.send(.hold(1, output: 80_000, shrinkTo: 256)) }
+        #expect((refused == nil) == (bound != nil))
+        #expect(ledger.alice.holds[.number(1)]?.placed.outputBound == bound)
+    }
+
+    @Test("several choices multiply the output")
+    func choices() throws {
+        var ledger = try TestLedger.standard()
+        try ledger.send(.grant("1"))
+        try ledger.send(.hold(1, output: 80_000, choices: 2, shrinkTo: 256))
+        #expect(ledger.alice.holds[.number(1)]?.placed.outputBound == 50_000)
+    }
+
+    @Test("the price of admission stays the price of the charge")
+    func priceChange() throws {
+        var ledger = try TestLedger.standard()
+        try ledger.send(.grant("10"))
+        try ledger.send(.hold(1, output: 50_000))
+        let dearer = try #require(Price(input: 9_000_000, output: 9_000_000))
+        ledger.now = ledger.now.advanced(bySeconds: 1)
+        try ledger.send(.setPrice(SetPrice(model: "up:model", price: dearer, actor: "test")))
+        try ledger.send(.charge(1, completion: 50_000))
+        #expect(ledger.alice.balance == .of("9"))
+    }
+
+    @Test("refusals come in their order of precedence")
+    func precedence() throws {
+        var ledger = TestLedger()
+        for plan in Plan.standard { try ledger.send(.setPlan(SetPlan(plan: plan))) }
+        #expect(refusal { () throws(Refusal) in try ledger.send(.hold(1, output: 1)) } == .accountUnknown)
+        try ledger.send(.open(plan: "FREE"))
+        #expect(refusal { () throws(Refusal) in try ledger.send(.hold(1, output: -1)) } == .boundOutOfRange)
+        try ledger.send(.block(actor: "test"))
+        #expect(refusal { () throws(Refusal) in try ledger.send(.hold(1, output: 1)) } == .accountBlocked)
+        try ledger.send(.unblock(actor: "test"))
+        #expect(refusal { () throws(Refusal) in try ledger.send(.hold(1, output: 1)) } == .modelNotPriced(model: "up:model"))
+        #expect(refusal { () throws(Refusal) in try ledger.send(.charge(1, completion: 1)) } == .holdNotOpen(request: .number(1)))
+        #expect(refusal { () throws(Refusal) in try ledger.send(.reverse(1)) } == .chargeUnknown(request: .number(1)))
+        #expect(refusal { () throws(Refusal) in try ledger.send(.grant("0")) } == .amountNotPositive)
+        #expect(refusal { () throws(Refusal) in try ledger.send(.grant("1", key: "")) } == .invalidKey)
+        #expect(refusal { () throws(Refusal) in try ledger.send(.open(plan: "GOLD"), to: .bob) } == .planUnknown(name: "GOLD"))
+    }
+
+    @Test("a balance that does not fit is refused")
+    func outOfRange() throws {
+        var ledger = try TestLedger.standard()
+        try ledger.send(.grant("9000000000"))
+        #expect(refusal { () throws(Refusal) in try ledger.send(.grant("9000000000", key: "g2")) } == .amountOutOfRange)
+    }
+
+    @Test("the same key with other content is refused, also for another account")
+    func keyReused() throws {
+        var ledger = try TestLedger.standard()
+        try ledger.send(.open(plan: "FREE"), to: .bob)
+        try ledger.send(.grant("5"))
+        #expect(refusal { () throws(Refusal) in try ledger.send(.grant("6")) } == .keyReused(key: "grant:1"))
+        #expect(refusal { () throws(Refusal) in try ledger.send(.grant("5"), to: .bob) } == .keyReused(key: "grant:1"))
+        #expect(refusal { () throws(Refusal) in try ledger.send(.grant("5")) } == nil)
+        #expect(ledger.alice.balance == .of("5"))
+    }
+
+    @Test("a hold is settled once, by a charge or a release")
+    func settledOnce() throws {
+        var ledger = try TestLedger.standard()
+        try ledger.send(.grant("5"))
+        try ledger.send(.hold(1, output: 50_000))
+        try ledger.send(.charge(1, completion: 10))
+        #expect(refusal { () throws(Refusal) in try ledger.send(.release(1)) } == .keyReused(key: "settle:\(RequestID.number(1))"))
+        #expect(refusal { () throws(Refusal) in try ledger.send(.charge(1, completion: 11)) } != nil)
+        #expect(ledger.alice.held == .zero)
+    }
+
+    @Test("a sign-up bonus is given once")
+    func signup() throws {
+        var ledger = try TestLedger.standard()
+        try ledger.send(.grant("20", .bonus, key: "signup:alice", source: .signupBonus))
+        #expect(ledger.alice.balance == .of("20"))
+    }
+}
+
+@Suite("Reversals and adjustments")
+struct CorrectionTests {
+    @Test("a reversal unwinds the allocation in reverse", arguments: [
+        (nil, ["2", "2"]), ("1", ["0", "2"]), ("2", ["1", "2"]),
+    ] as [(String?, [String])])
+    func unwinds(amount: String?, left: [String]) throws {
+        var ledger = try TestLedger.standard()
+        try ledger.send(.grant("2", .bonus, key: "g1"))
+        try ledger.send(.grant("2", .topup, key: "g2"))
+        try ledger.send(.hold(1, output: 150_000))
+        try ledger.send(.charge(1, completion: 150_000))
+        #expect(ledger.alice.grant(3)?.remaining == .of("1"))
+        try ledger.send(.reverse(1, amount))
+        #expect([2, 3].map { ledger.alice.grant($0)?.remaining } == left.map { Credits.of($0) })
+        if amount != nil {
+            try ledger.send(.reverse(1, nil, key: "reversal:2"))
+            #expect(ledger.alice.balance == .of("4"))
+            #expect(refusal { () throws(Refusal) in try ledger.send(.reverse(1, "0.1", key: "reversal:3")) }
+                == .reversalExceedsCharge(left: .zero))
+        }
+    }
+
+    @Test("a shortfall is unwound first: what is owed is forgiven, what was repaid returns")
+    func shortfall() throws {
+        var ledger = try TestLedger.standard()
+        try ledger.send(.grant("1", .bonus, key: "g1"))
+        try ledger.send(.hold(1, output: 0))
+        try ledger.send(.charge(1, completion: 250_000))
+        #expect(ledger.alice.debt == .of("4"))
+        try ledger.send(.grant("3", key: "g2"))
+        #expect(ledger.alice.debt == .of("1"))
+        try ledger.send(.reverse(1))
+        #expect(ledger.alice.debt == .zero)
+        #expect(ledger.alice.grant(2)?.remaining == .of("1"))
+        #expect(ledger.alice.grant(5)?.remaining == .of("3"))
+        #expect(ledger.alice.balance == .of("4"))
+    }
+
+    @Test("what has expired meanwhile expires again at once, visibly")
+    func expired() throws {
+        var ledger = try TestLedger.standard()
+        try ledger.send(.grant("2", .subscription, expires: .days(30)))
+        try ledger.send(.hold(1, output: 100_000))
+        try ledger.send(.charge(1, completion: 100_000))
+        ledger.now = .days(40)
+        try ledger.send(.reverse(1))
+        #expect(ledger.events.suffix(2).map(\.event.type) == ["charge_reversed.v1", "grant_expired.v1"])
+        #expect(ledger.events.last?.effectiveAt == .days(30))
+        #expect(ledger.alice.balance == .zero)
+    }
+
+    @Test("an adjustment adds, or takes no more than is available")
+    func adjust() throws {
+        var ledger = try TestLedger.standard()
+        func adjust(_ amount: String, _ key: String) -> Command.Action {
+            .adjust(AdjustCredits(key: key, amount: .of(amount), reason: "goodwill", actor: "support"))
+        }
+        try ledger.send(adjust("5", "a1"))
+        try ledger.send(adjust("-2", "a2"))
+        #expect(ledger.alice.balance == .of("3"))
+        guard case .insufficientCredits = refusal({ () throws(Refusal) in try ledger.send(adjust("-4", "a3")) }) else {
+            Issue.record("more was taken than there is")
+            return
+        }
+        #expect(refusal { () throws(Refusal) in try ledger.send(adjust("0", "a4")) } == .amountNotPositive)
+    }
+
+    @Test("plans and blocks")
+    func others() throws {
+        var ledger = try TestLedger.standard()
+        try ledger.send(.changePlan(ChangePlan(key: "p1", plan: "BASIC")))
+        #expect(ledger.alice.plan == "BASIC")
+        try ledger.send(.block(actor: "support"))
+        #expect(ledger.alice.isBlocked)
+        try ledger.send(.unblock(actor: "support"))
+        #expect(!ledger.alice.isBlocked)
+        try ledger.send(.removePrice(RemovePrice(model: "up:model", actor: "test")))
+        #expect(ledger.prices.price(for: "up:model", at: ledger.now) == nil)
+    }
+}

@@ -1,0 +1,189 @@
+import Ledger
+import Testing
+
+/// A ledger in memory, by which rules are tested: it decides each command twice, folds what was decided, and lets the auditor look at
+/// every event.
+///
+/// The second decision must lead to nothing new: that is checked here, so that no test can forget it.
+struct TestLedger {
+    var accounts: [AccountID: Account] = [:]
+    var prices = PriceBook()
+    var plans = PlanBook()
+    var events: [RecordedEvent] = []
+    private var byKey: [String: RecordedEvent] = [:]
+    private var auditor: Auditor
+    /// The frozen clock.
+    var now = Timestamp.t0
+
+    private let settlements: Settlements
+
+    /// The events that settled requests, shared with the auditor.
+    private final class Settlements {
+        var byRequest: [RequestID: RecordedEvent] = [:]
+    }
+
+    init() {
+        let settlements = Settlements()
+        self.settlements = settlements
+        auditor = Auditor { settlements.byRequest[$0] }
+    }
+
+    /// A ledger with the standard plans, a price for `up:model` of $1 and $2 per million tokens, and an open account `alice`.
+    static func standard() throws -> TestLedger {
+        var ledger = TestLedger()
+        for plan in Plan.standard { try ledger.send(.setPlan(SetPlan(plan: plan))) }
+        let price = try #require(Price(input: 1_000_000, output: 2_000_000))
+        try ledger.send(.setPrice(SetPrice(model: "up:model", price: price, actor: "test")))
+        try ledger.send(.open(plan: "FREE"))
+        return ledger
+    }
+
+    mutating func send(_ action: Command.Action, to account: AccountID = .alice) throws(Refusal) {
+        try send(Command(account: account, action: action))
+    }
+
+    /// Decides, folds, audits, and decides again.
+    @discardableResult
+    mutating func send(_ command: Command) throws(Refusal) -> [RecordedEvent] {
+        let drafts = try decide(command)
+        var recorded: [RecordedEvent] = []
+        for draft in drafts { recorded.append(append(draft, to: command.account)) }
+        if !drafts.isEmpty {
+            // A charge or a release that is repeated finds its event under its key; so does everything that has a key.
+            let again = Result { () throws(Refusal) in try decide(command) }
+            #expect(again == .success([]), "decided twice: \(command)")
+        }
+        return recorded
+    }
+
+    func decide(_ command: Command) throws(Refusal) -> [Draft] {
+        let prior = command.key.flatMap { byKey[$0] }
+        var settlement: RecordedEvent?
+        if case .reverse(let reversal) = command.action { settlement = settlements.byRequest[reversal.request] }
+        let context = Context(now: now, prices: prices, plans: plans, prior: prior, settlement: settlement)
+        return try (accounts[command.account] ?? Account(id: command.account)).decide(command, in: context)
+    }
+
+    private mutating func append(_ draft: Draft, to id: AccountID) -> RecordedEvent {
+        let version: Int64
+        switch id {
+        case .prices: version = prices.version + 1
+        case .plans: version = plans.version + 1
+        default: version = (accounts[id]?.version ?? 0) + 1
+        }
+        let recorded = RecordedEvent(
+            position: Int64(events.count) + 1, account: id, version: version, recordedAt: now,
+            effectiveAt: draft.effectiveAt, key: draft.key, event: draft.event)
+        #expect(byKey[draft.key] == nil, "the key '\(draft.key)' was used twice")
+        byKey[draft.key] = recorded
+        if case .requestCharged(let charge) = draft.event { settlements.byRequest[charge.request] = recorded }
+        switch id {
+        case .prices: prices.apply(draft.event, recordedAt: now)
+        case .plans: plans.apply(draft.event)
+        default: accounts[id, default: Account(id: id)].apply(draft.event, effectiveAt: draft.effectiveAt)
+        }
+        events.append(recorded)
+        let finding = auditor.check(recorded)
+        #expect(finding == nil, "the auditor objects: \(finding?.description ?? "")")
+        return recorded
+    }
+
+    var alice: Account { accounts[.alice] ?? Account(id: .alice) }
+}
+
+extension Timestamp {
+    /// The instant at which the frozen clock stands: 2026-01-01T00:00:00Z.
+    static let t0 = Timestamp(microseconds: 1_767_225_600_000_000)
+
+    static func days(_ days: Int64) -> Timestamp { t0.advanced(bySeconds: days * 86_400) }
+}
+
+extension AccountID {
+    static let alice = AccountID(anyStream: "alice") ?? .plans
+    static let bob = AccountID(anyStream: "bob") ?? .plans
+}
+
+extension Credits {
+    static func of(_ decimal: String) -> Credits { Credits(decimal: decimal) ?? Credits(nanos: .min) }
+}
+
+extension RequestID {
+    static func number(_ number: Int) -> RequestID {
+        RequestID(at: .t0, entropy: (0, UInt64(number)))
+    }
+}
+
+extension Command.Action {
+    static func grant(
+        _ amount: String, _ pool: Pool = .topup, expires: Timestamp? = nil, key: String = "grant:1",
+        source: GrantSource = .purchase
+    ) -> Command.Action {
+        .grant(GrantCredits(key: key, pool: pool, source: source, amount: .of(amount), expiresAt: expires))
+    }
+
+    /// A hold at `up:model`: 1 + 2 credits ×10⁻⁵ for each prompt and output token.
+    static func hold(_ number: Int, prompt: Int64 = 0, output: Int64, choices: Int64 = 1, shrinkTo: Int64? = nil)
+        -> Command.Action
+    {
+        .placeHold(
+            PlaceHold(
+                request: .number(number),
+                origin: RequestOrigin(model: "up:model", keyID: "key-1", endpoint: "/v1/chat/completions"),
+                promptBound: prompt, outputPerChoice: output, choices: choices, shrinkTo: shrinkTo))
+    }
+
+    static func charge(_ number: Int, prompt: Int64 = 0, completion: Int64, outcome: Outcome = .finished)
+        -> Command.Action
+    {
+        let usage = Usage(prompt: prompt, completion: completion)
+        return .charge(
+            ChargeRequest(
+                request: .number(number), outcome: outcome,
+                report: UsageReport(usage: usage ?? Usage.nothing)))
+    }
+
+    static func release(_ number: Int, _ reason: ReleaseReason = .upstreamRefused) -> Command.Action {
+        .releaseHold(ReleaseHold(request: .number(number), reason: reason))
+    }
+
+    static func reverse(_ number: Int, _ amount: String? = nil, key: String = "reversal:1") -> Command.Action {
+        .reverse(
+            ReverseCharge(
+                key: key, request: .number(number), amount: amount.map { .of($0) }, reason: "broken answer",
+                actor: "support"))
+    }
+}
+
+extension Usage {
+    static var nothing: Usage {
+        guard let usage = Usage(prompt: 0, completion: 0) else { fatalError("zero tokens are always valid") }
+        return usage
+    }
+}
+
+/// Runs a body and gives what was refused.
+func refusal(_ body: () throws(Refusal) -> Void) -> Refusal? {
+    do throws(Refusal) {
+        try body()
+        return nil
+    } catch {
+        return error
+    }
+}
+
+/// A seeded source of randomness: SplitMix64. The same seed gives the same run.
+struct SeededGenerator: RandomNumberGenerator {
+    private var state: UInt64
+
+    init(seed: UInt64) {
+        state = seed
+    }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var value = state
+        value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
+        return value ^ (value >> 31)
+    }
+}

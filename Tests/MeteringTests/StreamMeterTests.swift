@@ -1,0 +1,152 @@
+import Foundation
+import Ledger
+import Metering
+import Testing
+
+@Suite("Metering a stream")
+struct StreamMeterTests {
+    static let head = #"data: {"id":"1","model":"served","choices":[{"index":0,"delta":{"role":"assistant","content":"Grüße 🌍"}}],"extra":{"x":[1]}}"#
+    static let finish = #"data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#
+    static let usage = #"data: {"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}}"#
+    static let done = "data: [DONE]"
+
+    /// A stream, its pieces cut by `size` bytes, metered; gives the meter and what is sent on.
+    static func run(_ lines: [String], size: Int, crlf: Bool = false, removing: Bool) -> (StreamMeter, [UInt8], [UInt8]) {
+        let end = crlf ? "\r\n\r\n" : "\n\n"
+        let bytes = Array(lines.map { $0 + end }.joined().utf8)
+        var meter = StreamMeter(removesUsageChunk: removing)
+        var output: [UInt8] = []
+        var start = 0
+        while start < bytes.count {
+            let piece = Array(bytes[start..<min(bytes.count, start + size)])
+            switch piece.withUnsafeBufferPointer({ meter.consume($0) }) {
+            case .piece: output += piece
+            case .bytes(let bytes): output += bytes
+            }
+            start += size
+        }
+        output += meter.finish()
+        return (meter, output, bytes)
+    }
+
+    @Test("the usage chunk is left out, and nothing else is changed, however the stream is cut",
+        arguments: [1, 2, 3, 7, 64, 100_000], [false, true])
+    func removed(size: Int, crlf: Bool) {
+        let (meter, output, _) = Self.run([Self.head, Self.finish, Self.usage, Self.done], size: size, crlf: crlf, removing: true)
+        let (_, expected, _) = Self.run([Self.head, Self.finish, Self.done], size: 100_000, crlf: crlf, removing: false)
+        #expect(output == expected)
+        #expect(meter.reading.usage.prompt == 10)
+        #expect(meter.reading.usage.completion == 5)
+        #expect(meter.reading.outputBytes == "Grüße 🌍".utf8.count)
+        #expect(meter.reading.servedModel == "served")
+        #expect(meter.isDone && meter.isComplete)
+    }
+
+    @Test("all bytes pass where the client asked for usage", arguments: [1, 7, 100_000])
+    func kept(size: Int) {
+        let (meter, output, bytes) = Self.run([Self.head, Self.usage, Self.done], size: size, removing: false)
+        #expect(output == bytes)
+        #expect(meter.reading.usage.total == 15)
+    }
+
+    @Test("a first chunk without choices and without usage is no usage chunk")
+    func azure() {
+        let first = #"data: {"choices":[],"prompt_filter_results":[{"prompt_index":0}],"usage":null}"#
+        let (_, output, bytes) = Self.run([first, Self.head, Self.done], size: 5, removing: true)
+        #expect(output == bytes)
+    }
+
+    @Test("per field the last report wins, and nothing is summed")
+    func cumulative() {
+        let chunks = (1...3).map { #"data: {"choices":[{"delta":{"content":"x"}}],"usage":{"prompt_tokens":7,"completion_tokens":\#($0)}}"# }
+        let last = #"data: {"choices":[],"usage":{"completion_tokens":9}}"#
+        let (meter, _, _) = Self.run(chunks + [last], size: 10, removing: true)
+        #expect(meter.reading.usage.prompt == 7)
+        #expect(meter.reading.usage.completion == 9)
+    }
+
+    @Test("numbers that cannot be are rejected and flagged", arguments: ["-5", "2147483649", "1e30", "1.5", "\"7\"", "{}", "[1]"])
+    func rejected(number: String) {
+        let chunk = #"data: {"choices":[],"usage":{"prompt_tokens":\#(number),"completion_tokens":3}}"#
+        let (meter, _, _) = Self.run([Self.head, chunk], size: 9, removing: true)
+        #expect(meter.reading.usage.prompt == nil)
+        #expect(meter.reading.usage.hasRejected)
+        #expect(meter.reading.usage.completion == 3)
+    }
+
+    @Test("an event over the bound passes by unread, in bounded memory", arguments: [true, false])
+    func oversized(removing: Bool) {
+        let long = "data: {\"choices\":[{\"delta\":{\"content\":\"" + String(repeating: "x", count: 3 << 20) + "\"}}]}"
+        let (meter, output, bytes) = Self.run([Self.head, long, Self.usage, Self.done], size: 8192, removing: removing)
+        #expect(meter.hasUnreadEvents)
+        #expect(meter.reading.usage.prompt == 10)
+        #expect(output.count == bytes.count - (removing ? Self.usage.utf8.count + 2 : 0))
+    }
+
+    @Test("errors, comments and several data lines")
+    func others() {
+        let error = "event: error\ndata: {\"error\":{\"message\":\"overloaded\"}}"
+        let (meter, output, bytes) = Self.run([": PING", error], size: 4, removing: true)
+        #expect(meter.reading.hasError)
+        #expect(output == bytes)
+        let split = "id: 7\ndata: {\"choices\":[{\"delta\":\ndata: {\"content\":\"ab\"}}]}"
+        #expect(Self.run([split], size: 3, removing: true).0.reading.outputBytes == 2)
+    }
+
+    @Test("a stream that breaks off in an event is sent on to its last byte")
+    func broken() {
+        var meter = StreamMeter(removesUsageChunk: true)
+        let piece = Array((Self.head + "\n\ndata: {\"cho").utf8)
+        guard case .bytes(let first) = piece.withUnsafeBufferPointer({ meter.consume($0) }) else {
+            Issue.record("the open event was sent on")
+            return
+        }
+        #expect(!meter.isAtEventEnd)
+        #expect(first + meter.finish() == piece)
+        #expect(!meter.isComplete)
+    }
+
+    @Test("whatever the bytes, nothing is lost and no charge is negative", arguments: 1...200 as ClosedRange<UInt64>)
+    func mutated(seed: UInt64) {
+        var random = SplitMix(state: seed)
+        var bytes = Array([Self.head, Self.finish, Self.usage, Self.done].map { $0 + "\n\n" }.joined().utf8)
+        for _ in 0..<20 {
+            let index = Int.random(in: 0..<bytes.count, using: &random)
+            switch Int.random(in: 0..<3, using: &random) {
+            case 0: bytes[index] = .random(in: .min ... .max, using: &random)
+            case 1: bytes.remove(at: index)
+            default: bytes.insert(.random(in: .min ... .max, using: &random), at: index)
+            }
+        }
+        var meter = StreamMeter(removesUsageChunk: false)
+        var removing = StreamMeter(removesUsageChunk: true)
+        var output: [UInt8] = []
+        for byte in bytes {
+            _ = [byte].withUnsafeBufferPointer { meter.consume($0) }
+            if case .bytes(let bytes) = [byte].withUnsafeBufferPointer({ removing.consume($0) }) {
+                output += bytes
+            } else {
+                output.append(byte)
+            }
+        }
+        output += removing.finish()
+        _ = meter.finish()
+        #expect(output.count <= bytes.count)
+        for tokens in [meter.reading.usage.prompt, meter.reading.usage.completion] {
+            #expect((tokens ?? 0) >= 0)
+        }
+    }
+}
+
+/// A seeded source of randomness.
+private struct SplitMix: RandomNumberGenerator {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var value = state
+        value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
+        return value ^ (value >> 31)
+    }
+}
