@@ -79,6 +79,23 @@ let package = Package(
         ),
         .testTarget(name: "LedgerTests", dependencies: ["Ledger", "WireJSON"], swiftSettings: strict),
         .testTarget(name: "MeteringTests", dependencies: ["Metering", "Ledger", "WireJSON"], swiftSettings: strict),
+        .target(
+            name: "CFaultyDisk", path: "Tests/CFaultyDisk",
+            linkerSettings: [.linkedLibrary("sqlite3")]),
+        .testTarget(
+            name: "LedgerSQLiteTests",
+            dependencies: [
+                "Ledger", "LedgerSQLite", "Projections", "CFaultyDisk", .product(name: "GRDB", package: "GRDB.swift"),
+            ],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "ReplayTests",
+            dependencies: [
+                "replay", "Ledger", "LedgerSQLite", "Projections", .product(name: "GRDB", package: "GRDB.swift"),
+            ],
+            swiftSettings: strict
+        ),
     ],
     swiftLanguageModes: [.v6]
 )

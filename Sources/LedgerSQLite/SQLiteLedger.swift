@@ -75,8 +75,15 @@ public final class SQLiteLedger: EventStore, @unchecked Sendable {
     }
 
     /// Closes the connections. Nothing can be written or read any more.
+    ///
+    /// The write-ahead log is brought into the database first, so that the one file is the whole ledger: SQLite itself would leave it
+    /// where the last connection to close is one that only reads (https://sqlite.org/wal.html#readonly).
     public func close() throws {
-        pool.writeWithoutTransaction { _ in transaction = nil }
+        pool.writeWithoutTransaction { db in
+            transaction = nil
+            // Where a reader of another process is in the way, the log stays, and with it all that is in it.
+            _ = try? db.checkpoint(.truncate)
+        }
         try pool.close()
     }
 

@@ -3,6 +3,13 @@ import Ledger
 import LedgerSQLite
 import Synchronization
 
+/// Hands out numbers to the callers.
+private final class Counter: Sendable {
+    private let value = Atomic<Int>(0)
+
+    func take() -> Int { value.wrappingAdd(1, ordering: .relaxed).oldValue }
+}
+
 /// What the benchmarks need of the ledger itself: databases to start from, and charges through the writer.
 ///
 ///     LedgerBench prepare DB ACCOUNTS            accounts with credits, and one price
@@ -74,14 +81,14 @@ struct LedgerBench {
 
     /// Each caller sends a hold, waits for it to be durable, then the charge, and waits for that: as a request does.
     private static func charge(_ writer: LedgerWriter, requests: Int, callers: Int) async throws {
-        let next = Atomic<Int>(0)
+        let next = Counter()
         let start = ContinuousClock.now
         try await withThrowingTaskGroup(of: Void.self) { group in
             for _ in 0..<callers {
                 group.addTask {
                     var generator = SystemRandomNumberGenerator()
                     while true {
-                        let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
+                        let index = next.take()
                         if index >= requests { return }
                         let id = account(index % accountCount)
                         let request = RequestID(at: now(), entropy: (UInt16(truncatingIfNeeded: index), generator.next()))

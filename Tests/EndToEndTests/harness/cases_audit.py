@@ -46,6 +46,7 @@ async def tamper() -> None:
         with world.check.about("the chain computed from its specification"):
             world.check.equal([row["hash"] for row in events], ledgerfile.chain(events), "the hashes")
         head = await untouched(world, database)
+        ledgerfile.fold_journal(database)
         await columns(world, database, events)
         await bytes_of_the_file(world, database, events)
         await missing_rows(world, database, events, head)

@@ -7,7 +7,7 @@ import random
 
 import wire
 from checks import case
-from scenarios import SLOW_CHUNKS, USAGES
+from scenarios import FLOOD_CHUNKS, SLOW_CHUNKS, USAGES
 from world import World, check_charge, check_estimate, check_released
 
 USAGE = USAGES["slow"]
@@ -139,22 +139,51 @@ async def drain_bound() -> None:
 
 @case
 async def slow_reader() -> None:
-    """A client that does not read slows its provider down, and does not fill the server's memory."""
-    async with World(["up:huge", "up:finish"], limits={"idle_timeout_seconds": 3}) as world:
-        key = await world.gateway.user("alice", 100)
-        before = resident_bytes(world.gateway.process.pid)
-        idlers = [world.gateway.chat(key, "up:huge", stream=True, case=f"idle-{n}") for n in range(24)]
-        for exchange in idlers:
+    """A client that does not read stops its provider, costs the server no memory, and loses nothing if it goes on in time."""
+    async with World(["up:flood", "up:finish"], limits={"idle_timeout_seconds": 8, "drain_timeout_seconds": 60}) as world:
+        check, gateway = world.check, world.gateway
+        key = await gateway.user("alice", 100)
+        check.equal((await gateway.answer(key, "up:finish")).status, 200, "status of a first request")
+        before = resident_bytes(gateway.process.pid)
+        readers = [gateway.chat(key, "up:flood", stream=True, case=f"idle-{n}", receive_buffer=8192) for n in range(6)]
+        for number, exchange in enumerate(readers):
             await exchange.send()
-            exchange._writer.transport.pause_reading()
-        for n in range(len(idlers)):
-            await world.provider.received(f"idle-{n}")
-        world.check.equal((await world.gateway.answer(key, "up:finish")).status, 200, "another client's status beside them")
-        await world.settled("alice", 30)
-        grown = resident_bytes(world.gateway.process.pid) - before
-        world.check.that(grown < 200 << 20, f"the server grew by {grown >> 20} MB for {len(idlers)} clients that do not read")
-        for exchange in idlers:
+            await world.provider.received(f"idle-{number}")
+        # All stand still, well before their end: the sockets are full, and the server does not take more.
+        stopped = await wire.eventually(lambda: standing_still(world, len(readers)), "the providers are stopped", 7, 0.3)
+        check.that(max(stopped) < FLOOD_CHUNKS * 3 // 4, f"the providers could send {stopped} of {FLOOD_CHUNKS} chunks")
+        print(f"slow_reader: {stopped} of {FLOOD_CHUNKS} chunks were sent", flush=True)
+        grown = resident_bytes(gateway.process.pid) - before
+        check.that(grown < 24 << 20, f"the server grew by {grown >> 20} MB for {len(readers)} clients that do not read")
+        check.equal((await gateway.answer(key, "up:finish")).status, 200, "another client's status beside them")
+        first = readers[0]
+        await asyncio.wait_for(first.head(), 5)
+        with check.about("one that goes on"):
+            response = await asyncio.wait_for(first.rest(), 60)
+            check.that(response.complete, f"it was cut off: {response.failure}")
+            check.equal(len(wire.events(response.body)), FLOOD_CHUNKS + 3, "events")
+        # The others never read: they count as gone, and their providers are heard to the end.
+        await world.settled("alice", 60)
+        events = await gateway.events()
+        charges = [e for e in events if e["name"] == "request_charged" and e["data"]["model"] == "up:flood"]
+        check.equal(len(charges), len(readers), "charges")
+        for event in charges:
+            check_charge(check, event, USAGES["flood"], event["data"]["outcome"])
+        outcomes = sorted(event["data"]["outcome"] for event in charges)
+        check.equal(outcomes, ["client_gone"] * (len(readers) - 1) + ["finished"], "outcomes")
+        for exchange in readers:
             exchange.drop()
+
+
+async def standing_still(world: World, count: int) -> list[int] | None:
+    """How many parts each provider has sent, once that no longer changes."""
+
+    async def numbers() -> list[int]:
+        return [(await world.provider.received(f"idle-{n}"))["parts"] for n in range(count)]
+
+    first = await numbers()
+    await asyncio.sleep(0.25)
+    return first if min(first) > 0 and await numbers() == first else None
 
 
 def resident_bytes(pid: int) -> int:

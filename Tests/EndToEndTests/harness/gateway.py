@@ -209,7 +209,7 @@ class Gateway:
         return await self.wanted("GET", f"/v1/users/{user}/usage?skip=0&limit={limit}")
 
     def chat(self, key: str, model: str, *, stream: bool = False, case: str | None = None, headers: dict | None = None,
-             **more) -> wire.Exchange:
+             receive_buffer: int | None = None, **more) -> wire.Exchange:
         """A chat request that has not been sent yet (`async with`, or `await …send()`)."""
         body: dict = {"model": model, "messages": [{"role": "user", "content": "Wie heißt die Hauptstadt? 首都"}]}
         if stream:
@@ -219,7 +219,7 @@ class Gateway:
         body |= more
         data = json.dumps(body, ensure_ascii=False).encode()
         headers = {"authorization": f"Bearer {key}", "content-type": "application/json", **(headers or {})}
-        return wire.Exchange(self.port, "POST", "/v1/chat/completions", headers, data)
+        return wire.Exchange(self.port, "POST", "/v1/chat/completions", headers, data, receive_buffer=receive_buffer)
 
     async def answer(self, key: str, model: str, seconds: float = 30.0, **more) -> wire.Response:
         """A chat request and its whole answer."""

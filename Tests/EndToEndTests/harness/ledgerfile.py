@@ -22,6 +22,13 @@ def copy(database: Path, name: str) -> Path:
     return target
 
 
+def fold_journal(database: Path) -> None:
+    """Brings all that lies in the write-ahead log into the file itself."""
+    connection = sqlite3.connect(database)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+
+
 def rows(database: Path) -> list[dict]:
     """All events, as stored."""
     connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)

@@ -15,6 +15,7 @@ SLOW_CHUNKS = 20
 SLOW_AUTO_CHUNKS = 50
 BIG_CHARACTERS = 50_000  # of four bytes each: a chunk of 200 kB
 HUGE_CHARACTERS = 400_000  # an event beyond a mebibyte
+FLOOD_CHUNKS = 1000  # of 16 kB each: more than the sockets on the way can hold
 
 USAGE = {
     "prompt_tokens": 11, "completion_tokens": 8, "total_tokens": 19,
@@ -122,6 +123,7 @@ USAGES: dict[str, dict] = {
     "overrun": {"prompt_tokens": 11, "completion_tokens": 50_000, "total_tokens": 50_011},
     "slow": counted(SLOW_CHUNKS),
     "slow-auto": counted(SLOW_AUTO_CHUNKS),
+    "flood": counted(FLOOD_CHUNKS),
 }
 
 
@@ -193,6 +195,11 @@ def error_payload(message: str, kind: str, code: object, param: object = None) -
 STREAM_ERROR = event(error_payload("The model is overloaded (überlastet).", "server_error", "overloaded"))
 
 
+def flood(model: str, request: dict) -> list[Part]:
+    first, word, *rest = stream(model, request, ["x" * 16_000], USAGES["flood"])
+    return [first, *[word] * FLOOD_CHUNKS, *rest]
+
+
 def echo(model: str, request: dict) -> list[Part]:
     return stream(model, request, [text(request)])
 
@@ -231,6 +238,7 @@ SHAPED = {
     "usage-every-chunk": usage_every_chunk,
     "azure-first": azure_first,
     "comments": comments,
+    "flood": flood,
     "echo-request": echo,
 }
 #: Streams of the ordinary shape, with their own words or usage.

@@ -5,7 +5,7 @@
 POST <prefix>/chat/completions answers with the scenario that the request's `model` names (scenarios.py), its bytes cut into
 writes as the prefix says. The model `file:<name>` streams a recorded file of FOLDER. Beside it:
 
-    GET  /_log?case=ID   what was received and sent, oldest first; all of it without `case`
+    GET  /_log?case=ID   what was received and sent, oldest first; all of it without `case`; only the numbers with `brief=1`
     POST /_reset         forgets the log
     GET  /_active        {"active": answers under way, "aborted": clients that vanished in mid-answer}
     POST /_step          lets paced answers send their next part: {"case": ID, "count": N} or {"all": true};
@@ -57,10 +57,11 @@ class Entry:
         self.steps = asyncio.Semaphore(0)
         self.unpaced = asyncio.Event()
 
-    def as_json(self) -> dict:
-        return {
-            "n": self.number, "path": self.head.path, "headers": self.head.headers, "model": self.model, "case": self.case,
-            "body_base64": base64.b64encode(self.body).decode(), "json": self.json, "state": self.state,
+    def as_json(self, brief: bool) -> dict:
+        numbers = {"n": self.number, "model": self.model, "case": self.case, "state": self.state, "parts": len(self.sent)}
+        return numbers if brief else numbers | {
+            "path": self.head.path, "headers": self.head.headers,
+            "body_base64": base64.b64encode(self.body).decode(), "json": self.json,
             "sent": [{"data": base64.b64encode(part.data).decode(), "usage_only": part.usage_only} for part in self.sent],
         }
 
@@ -218,7 +219,7 @@ class Connection(asyncio.Protocol):
         elif head.path == "/_log":
             case = head.query.get("case")
             chosen = [entry for entry in state.entries if case is None or entry.case == case]
-            await self.respond_json([entry.as_json() for entry in chosen])
+            await self.respond_json([entry.as_json("brief" in head.query) for entry in chosen])
         elif head.path == "/_reset":
             state.entries.clear()
             await self.respond_json({})

@@ -19,11 +19,15 @@ class Broken(Exception):
 class Response:
     status: int
     headers: list[tuple[str, str]]
-    body: bytes = b""
     #: Whether the body came to the end that its framing promises.
     complete: bool = False
     #: Why it did not.
     failure: str = ""
+    received: bytearray = field(default_factory=bytearray)
+
+    @property
+    def body(self) -> bytes:
+        return bytes(self.received)
 
     def header(self, name: str) -> str | None:
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
@@ -96,8 +100,10 @@ class Exchange:
     """One request and its answer on a connection of its own, read as far as the caller wants."""
 
     def __init__(self, port: int, method: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None,
-                 raw: bytes | None = None):
+                 raw: bytes | None = None, receive_buffer: int | None = None):
         self.port = port
+        #: Bytes that the kernel may keep for us; a small figure makes a reader that does not read felt soon.
+        self.receive_buffer = receive_buffer
         lines = [f"{method} {path} HTTP/1.1", f"host: 127.0.0.1:{port}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         if body is not None:
@@ -110,7 +116,10 @@ class Exchange:
 
     async def send(self) -> "Exchange":
         try:
-            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port, limit=2**22)
+            if self.receive_buffer is None:
+                self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port, limit=2**22)
+            else:
+                self._reader, self._writer = await self._connect_narrow()
         except OSError as error:
             raise Broken(f"cannot connect: {error}") from error
         try:
@@ -120,13 +129,21 @@ class Exchange:
             pass  # a server that answers before it has read everything may close; its answer is still to be read
         return self
 
+    async def _connect_narrow(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self.port))
+        # A small limit: the stream stops reading from the socket until somebody takes what there is.
+        return await asyncio.open_connection(sock=sock, limit=self.receive_buffer)
+
     async def head(self) -> Response:
         """Reads the answer's head."""
         if self.response is not None:
             return self.response
         try:
             raw = await self._reader.readuntil(b"\r\n\r\n")
-        except (asyncio.IncompleteReadError, OSError) as error:
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError) as error:
             raise Broken(f"no answer: {error}") from error
         lines = raw.decode("latin-1").split("\r\n")
         headers = [(name.strip(), value.strip()) for name, _, value in (line.partition(":") for line in lines[1:] if line)]
@@ -166,29 +183,23 @@ class Exchange:
         if self._chunked:
             self._unframe(data)
         else:
-            response.body += data
-            if self._length is not None and len(response.body) >= self._length:
+            response.received += data
+            if self._length is not None and len(response.received) >= self._length:
                 response.complete = True
         return True
 
     def _unframe(self, data: bytes) -> None:
-        pending = self._pending + data
-        pieces = []
-        while True:
-            end = pending.find(b"\r\n")
-            if end < 0:
-                break
-            size = int(pending[:end].split(b";")[0], 16)
+        pending, at = self._pending + data, 0
+        while (end := pending.find(b"\r\n", at)) >= 0:
+            size = int(pending[at:end].split(b";")[0], 16)
             if len(pending) < end + 2 + size + 2:
                 break
             if size == 0:
                 self.response.complete = True
-                pending = b""
                 break
-            pieces.append(pending[end + 2: end + 2 + size])
-            pending = pending[end + 2 + size + 2:]
-        self._pending = pending
-        self.response.body += b"".join(pieces)
+            self.response.received += pending[end + 2: end + 2 + size]
+            at = end + 2 + size + 2
+        self._pending = pending[at:]
 
     async def until(self, enough) -> bool:
         """Reads until `enough(body)`; False where the answer ended before."""

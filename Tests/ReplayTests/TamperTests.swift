@@ -1,0 +1,184 @@
+import Foundation
+import GRDB
+import Ledger
+import LedgerSQLite
+import Projections
+import Testing
+
+@testable import replay
+
+/// Whatever is altered in a ledger, `replay verify` finds it.
+@Suite("Tampering")
+struct TamperTests {
+    /// A ledger with every kind of event that a request leads to, closed.
+    static func makeLedger() async throws -> URL {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "tamper-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        let path = folder.appending(path: "ledger.sqlite").path
+        let ledger = try SQLiteLedger(path: path)
+        var configuration = LedgerWriter.Configuration()
+        configuration.snapshotInterval = 4
+        let writer = try LedgerWriter(
+            store: ledger, configuration: configuration, clock: { Timestamp(microseconds: 1_767_225_600_000_000) })
+        for plan in Plan.standard { _ = try await writer.submit(.setPlan(SetPlan(plan: plan))) }
+        let price = try #require(Price(input: 1_000_000, output: 2_000_000))
+        _ = try await writer.submit(.setPrice(SetPrice(model: "up:model", price: price, actor: "test")))
+        for name in ["alice", "bob"] {
+            let account = try #require(AccountID(rawValue: name))
+            _ = try await writer.submit(Command(account: account, action: .open(plan: "FREE")))
+            let amount = try #require(Credits(decimal: "10"))
+            _ = try await writer.submit(
+                Command(
+                    account: account,
+                    action: .grant(GrantCredits(key: "g:\(name)", pool: .bonus, source: .signupBonus, amount: amount))))
+            for number in 1...3 {
+                let request = try #require(RequestID(rawValue: "req_\(name)_\(number)"))
+                let origin = RequestOrigin(model: "up:model", keyID: "key", endpoint: "/v1/chat/completions")
+                let hold = PlaceHold(request: request, origin: origin, promptBound: 100, outputPerChoice: 100)
+                _ = try await writer.submit(Command(account: account, action: .placeHold(hold)))
+                let usage = try #require(Usage(prompt: 50, completion: 60))
+                let action: Command.Action =
+                    number == 3
+                    ? .releaseHold(ReleaseHold(request: request, reason: .upstreamFailed))
+                    : .charge(ChargeRequest(request: request, outcome: .finished, report: UsageReport(usage: usage)))
+                _ = try await writer.submit(Command(account: account, action: action))
+            }
+            let request = try #require(RequestID(rawValue: "req_\(name)_1"))
+            let reversal = ReverseCharge(key: "r:\(name)", request: request, reason: "broken", actor: "test")
+            _ = try await writer.submit(Command(account: account, action: .reverse(reversal)))
+        }
+        let follower = UsageFollower(events: ledger, usage: SQLiteUsage(ledger))
+        while try follower.step() > 0 {}
+        await writer.close()
+        try ledger.close()
+        return folder
+    }
+
+    static func verify(_ path: String, _ expected: String? = nil) throws -> Verification {
+        try Verification.run(
+            LedgerFile(path: path), expecting: expected.map(ExpectedHead.init), dumpsProjections: false)
+    }
+
+    /// Runs SQL on a copy, with the guards of the database taken away, and gives what verify says.
+    static func tampered(_ folder: URL, _ sql: String, _ arguments: StatementArguments = []) throws -> Verification {
+        let copy = folder.appending(path: "copy-\(UUID().uuidString).sqlite")
+        try FileManager.default.copyItem(at: folder.appending(path: "ledger.sqlite"), to: copy)
+        defer { try? FileManager.default.removeItem(at: copy) }
+        let queue = try DatabaseQueue(path: copy.path)
+        try queue.write { db in
+            for name in try String.fetchAll(db, sql: "SELECT name FROM sqlite_master WHERE type = 'trigger'") {
+                try db.execute(sql: "DROP TRIGGER \(name)")
+            }
+            try db.execute(sql: "DROP INDEX events_by_account")
+            try db.execute(sql: "DROP INDEX events_by_key")
+            try db.execute(sql: sql, arguments: arguments)
+        }
+        try queue.close()
+        return try verify(copy.path)
+    }
+
+    @Test("a flipped byte in any column of any event is found, and the first bad event is named")
+    func flipped() async throws {
+        let folder = try await Self.makeLedger()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let path = folder.appending(path: "ledger.sqlite").path
+        let sound = try Self.verify(path)
+        #expect(sound.isSound, "\(sound.findings)")
+        #expect(sound.accounts == 2 && sound.events == 21)
+        let rows = try DatabaseQueue(path: path).read { db in
+            try Row.fetchAll(db, sql: "SELECT position, account, type, key, data, hash FROM events")
+        }
+        for row in rows {
+            let position: Int64 = row["position"]
+            for column in ["account", "type", "key", "data", "hash"] {
+                let bytes: Data = row[column]
+                for index in column == "data" ? Set([0, bytes.count / 2, bytes.count - 1]) : [bytes.count / 2] {
+                    var changed = bytes
+                    changed[changed.startIndex + index] ^= 1
+                    let value: any DatabaseValueConvertible = column == "hash" ? changed : String(decoding: changed, as: UTF8.self)
+                    let result = try Self.tampered(
+                        folder, "UPDATE events SET \(column) = ? WHERE position = ?", [value.databaseValue, position])
+                    #expect(!result.isSound, "\(column) of \(position)")
+                    let first = try #require(result.findings.compactMap(\.position).min())
+                    #expect(first <= position + 1, "\(column) of \(position): \(result.findings)")
+                }
+            }
+            for column in ["version", "recorded_at", "effective_at"] {
+                let result = try Self.tampered(
+                    folder, "UPDATE events SET \(column) = \(column) + 1 WHERE position = ?", [position])
+                #expect(!result.isSound, "\(column) of \(position)")
+            }
+        }
+    }
+
+    @Test("rows that are deleted, exchanged, or changed in a projection are found", arguments: [
+        "DELETE FROM events WHERE position = 10", "DELETE FROM events WHERE position = 1",
+        "UPDATE events SET position = position + 1000 WHERE position >= 12",
+        "UPDATE balances SET balance = balance + 1 WHERE account = 'bob'", "DELETE FROM balances WHERE account = 'bob'",
+        "UPDATE grants SET remaining = remaining - 1 WHERE account = 'alice'", "DELETE FROM grants WHERE account = 'alice'",
+        "INSERT INTO grants VALUES ('carol', 1, 'BONUS', 'PURCHASE', 5, 5, NULL, 0)",
+        "UPDATE usage_log SET credits = credits + 1 WHERE account = 'bob'", "DELETE FROM usage_log WHERE position = 7",
+        "UPDATE usage_log SET reversed = 0", "UPDATE usage_days SET requests = requests + 1", "DELETE FROM usage_days",
+        "UPDATE snapshots SET state = replace(state, '\"debt\":0', '\"debt\":5')", "UPDATE snapshots SET state = '{}'",
+        "INSERT INTO balances SELECT 'carol', version, plan, blocked, opened_at, balance, debt, held, open_holds, granted, expired, charged, reversed, withdrawn FROM balances LIMIT 1",
+        "UPDATE checkpoints SET position = 1000",
+    ])
+    func altered(sql: String) async throws {
+        let folder = try await Self.makeLedger()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let result = try Self.tampered(folder, sql)
+        #expect(!result.isSound)
+    }
+
+    @Test("a truncated history does not meet a head that was kept")
+    func truncated() async throws {
+        let folder = try await Self.makeLedger()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let path = folder.appending(path: "ledger.sqlite").path
+        let head = try Self.verify(path).head
+        let kept = "\(head.position):\(head.hash)"
+        #expect(try Self.verify(path, kept).isSound)
+        let queue = try DatabaseQueue(path: path)
+        try await queue.write { db in
+            try db.execute(sql: "DROP TRIGGER events_are_never_deleted")
+            try db.execute(sql: "DELETE FROM events WHERE position = ?", arguments: [head.position])
+        }
+        try queue.close()
+        #expect(try Self.verify(path, kept).findings.contains { $0.check == .checkpoint })
+    }
+
+    /// Money made from nothing by somebody who can compute hashes: the chain is whole, and the rules are not.
+    @Test("a history with a right chain and a wrong decision is found")
+    func forged() async throws {
+        let folder = try await Self.makeLedger()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let path = folder.appending(path: "ledger.sqlite").path
+        let queue = try DatabaseQueue(path: path)
+        try await queue.write { db in
+            for name in try String.fetchAll(db, sql: "SELECT name FROM sqlite_master WHERE type = 'trigger'") {
+                try db.execute(sql: "DROP TRIGGER \(name)")
+            }
+            var previous = EventHash.genesis
+            var buffer: [UInt8] = []
+            for row in try Row.fetchAll(db, sql: "SELECT * FROM events ORDER BY position") {
+                let data = (row["data"] as String).replacingOccurrences(of: "\"credits\":1700000", with: "\"credits\":1600000")
+                let account = try #require(AccountID(anyStream: row["account"]))
+                let event = try LedgerEvent(type: row["type"], data: Array(data.utf8))
+                let recorded = RecordedEvent(
+                    position: row["position"], account: account, version: row["version"],
+                    recordedAt: Timestamp(microseconds: row["recorded_at"]),
+                    effectiveAt: Timestamp(microseconds: row["effective_at"]), key: row["key"], event: event)
+                let encoded = EncodedEvent(recorded, after: previous, buffer: &buffer)
+                previous = encoded.hash
+                try db.execute(
+                    sql: "UPDATE events SET data = ?, hash = ? WHERE position = ?",
+                    arguments: [data, Data(encoded.hash.bytes), recorded.position])
+            }
+        }
+        try queue.close()
+        let findings = try Self.verify(path).findings
+        #expect(findings.first?.check == .rule, "\(findings)")
+        #expect(!findings.contains { $0.check == .hash })
+        #expect(findings.first?.account == "alice")
+    }
+}
