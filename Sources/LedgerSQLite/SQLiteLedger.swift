@@ -2,11 +2,11 @@ public import GRDB
 public import Ledger
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Musl)
-import Musl
+    import Musl
 #else
-import Darwin
+    import Darwin
 #endif
 
 /// The event store on SQLite, open for writing.

@@ -109,7 +109,9 @@ final class SQLiteTransaction: EventTransaction {
         recordByKey.bind(key.account.rawValue, at: 1)
         recordByKey.bind(key.key, at: 2)
         return try recordByKey.first { row throws(StoreError) in
-            guard let request = RequestID(rawValue: row.text(1)) else { throw .corrupt("a request key without request") }
+            guard let request = RequestID(rawValue: row.text(1)) else {
+                throw .corrupt("a request key without request")
+            }
             let stored = RequestKey(account: key.account, key: key.key, bodyHash: Array(row.blob(0)))
             var answer: StoredAnswer?
             if let contentType = row.optionalText(4) {

@@ -1,4 +1,3 @@
-import UnixSignals
 import AsyncHTTPClient
 import HTTPTypes
 import Hummingbird
@@ -9,6 +8,7 @@ import NIOCore
 import NIOPosix
 import Projections
 import ServiceLifecycle
+import UnixSignals
 
 /// The whole server out of its configuration: everything is made here, and handed to what needs it.
 struct Gateway: Sendable {
@@ -99,7 +99,8 @@ struct Gateway: Sendable {
         users.add(to: router)
         KeyRoutes(authenticator: authenticator, users: users, directory: directory).add(to: router)
         PricingRoutes(authenticator: authenticator, writer: writer).add(to: router)
-        AccountRoutes(authenticator: authenticator, writer: writer, directory: directory, balances: balances).add(to: router)
+        AccountRoutes(authenticator: authenticator, writer: writer, directory: directory, balances: balances).add(
+            to: router)
         CompletionRoutes(
             configuration: configuration, authenticator: authenticator, writer: writer, registry: registry,
             upstreams: upstreams, logger: logger

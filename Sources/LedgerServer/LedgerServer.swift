@@ -61,5 +61,3 @@ struct Serve: AsyncParsableCommand {
 private struct Refused: Error, CustomStringConvertible {
     let description: String
 }
-
-

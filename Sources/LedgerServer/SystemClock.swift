@@ -1,11 +1,11 @@
 import Ledger
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Musl)
-import Musl
+    import Musl
 #else
-import Darwin
+    import Darwin
 #endif
 
 /// The machine's clock: the only place where the server reads the time of day.

@@ -1,11 +1,12 @@
-#if canImport(Glibc)
-import Glibc
-#elseif canImport(Musl)
-import Musl
-#else
-import Darwin
-#endif
 import WireJSON
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Darwin
+#endif
 
 /// Meters a stream of server-sent events as it passes by, whatever the sizes of the pieces in which it comes.
 ///
@@ -111,10 +112,13 @@ public struct StreamMeter: Sendable {
         let ranges = dataRanges()
         guard let first = ranges.first else { return false }
         // An event's data lines count as one text, joined by line feeds. Nearly always there is one.
-        let data = ranges.count == 1 ? event[first] : ranges.dropFirst().reduce(into: event[first]) {
-            $0.append(0x0A)
-            $0.append(contentsOf: event[$1])
-        }
+        let data =
+            ranges.count == 1
+            ? event[first]
+            : ranges.dropFirst().reduce(into: event[first]) {
+                $0.append(0x0A)
+                $0.append(contentsOf: event[$1])
+            }
         if data.elementsEqual("[DONE]".utf8) {
             isDone = true
             return false

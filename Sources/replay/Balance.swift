@@ -65,8 +65,10 @@ struct Balance: ParsableCommand {
                 + " - withdrawn \(credits(totals.withdrawn))",
         ]
         for grant in account.openGrants {
-            let expiry = grant.expiresAt.map { grant.hasExpired(at: instant) ? "expired \($0)" : "until \($0)" } ?? "no expiry"
-            lines.append("grant       \(grant.id) \(grant.pool.rawValue): \(grant.remaining) of \(grant.amount), \(expiry)")
+            let expiry =
+                grant.expiresAt.map { grant.hasExpired(at: instant) ? "expired \($0)" : "until \($0)" } ?? "no expiry"
+            lines.append(
+                "grant       \(grant.id) \(grant.pool.rawValue): \(grant.remaining) of \(grant.amount), \(expiry)")
         }
         return lines.joined(separator: "\n")
     }

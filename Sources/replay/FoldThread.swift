@@ -140,11 +140,13 @@ private struct FoldState {
                 if let problem = usage.compare(row, part: part) {
                     report(
                         Finding(
-                            position: event.position, account: event.account.rawValue, check: .projection, detail: problem))
+                            position: event.position, account: event.account.rawValue, check: .projection,
+                            detail: problem))
                 }
             } else if case .chargeReversed(let reversal) = event.event {
                 let sum = result.reversed[reversal.request.rawValue] ?? 0
-                result.reversed[reversal.request.rawValue] = sum.addingReportingOverflow(reversal.amount.nanos).partialValue
+                result.reversed[reversal.request.rawValue] =
+                    sum.addingReportingOverflow(reversal.amount.nanos).partialValue
             }
         }
         guard !snapshots.isEmpty, snapshots[event.account.rawValue] == event.version,
@@ -199,7 +201,9 @@ private struct UsageCursor {
     mutating func compare(_ expected: UsageRow, part: Verification.Part) -> String? {
         while let row = peek(), row.position < expected.position {
             index += 1
-            if part.contains(row.account.rawValue.utf8) { return "the usage log has a row of no request at \(row.position)" }
+            if part.contains(row.account.rawValue.utf8) {
+                return "the usage log has a row of no request at \(row.position)"
+            }
         }
         guard var row = peek(), row.position == expected.position else { return "the usage log lacks the request" }
         index += 1
@@ -211,7 +215,9 @@ private struct UsageCursor {
     mutating func end(checkpoint: Int64, part: Verification.Part) -> String? {
         while let row = peek(), row.position <= checkpoint {
             index += 1
-            if part.contains(row.account.rawValue.utf8) { return "the usage log has a row of no request at \(row.position)" }
+            if part.contains(row.account.rawValue.utf8) {
+                return "the usage log has a row of no request at \(row.position)"
+            }
         }
         return nil
     }

@@ -30,7 +30,9 @@ struct Rebuild: ParsableCommand {
                 json.endObject()
                 write(json.text)
             } else {
-                write("before \(before)\nafter  \(after)\n\(before == after ? "nothing differed" : "the projections differed and were replaced")")
+                write(
+                    "before \(before)\nafter  \(after)\n\(before == after ? "nothing differed" : "the projections differed and were replaced")"
+                )
             }
         } catch {
             throw unusable(error)

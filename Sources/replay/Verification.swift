@@ -137,7 +137,9 @@ struct Verification {
         }
         if problems.isEmpty, seen != folded.accounts.count {
             problems.append(
-                Finding(position: nil, account: nil, check: .projection, detail: "the balances of some accounts are missing"))
+                Finding(
+                    position: nil, account: nil, check: .projection, detail: "the balances of some accounts are missing"
+                ))
         }
         let reversed = try view.reversedInUsageLog()
         for (request, amount) in folded.reversed where reversed[request] != amount {
@@ -149,7 +151,8 @@ struct Verification {
         if part.of == 1, reversed.count != folded.reversed.count, problems.isEmpty {
             problems.append(
                 Finding(
-                    position: nil, account: nil, check: .projection, detail: "the usage log reverses what was not reversed"))
+                    position: nil, account: nil, check: .projection,
+                    detail: "the usage log reverses what was not reversed"))
         }
         add(problems)
         accounts += folded.accounts.count
@@ -166,7 +169,8 @@ struct Verification {
         func differs(_ account: String?) {
             if problem != nil { return }
             problem = Finding(
-                position: nil, account: account, check: .projection, detail: "the sums of a day differ from the usage log")
+                position: nil, account: account, check: .projection,
+                detail: "the sums of a day differ from the usage log")
         }
         try view.sumUsageLog { key, day in
             guard problem == nil else { return }

@@ -45,7 +45,8 @@ struct ExpectedHead {
     init(_ text: String) throws {
         let parts = text.split(separator: ":")
         guard parts.count == 2, let position = Int64(parts[0]), position > 0, parts[1].utf8.count == 64 else {
-            throw ValidationError("--expect-head must be POSITION:HASH, with the 64 hexadecimal digits that verify printed")
+            throw ValidationError(
+                "--expect-head must be POSITION:HASH, with the 64 hexadecimal digits that verify printed")
         }
         self.position = position
         hash = parts[1].lowercased()
@@ -57,7 +58,8 @@ extension Verification {
 
     fileprivate var text: String {
         var lines: [String] = []
-        lines.append("events      \(events) in \(accounts) accounts, \(String(format: "%.2f", seconds)) s, \(rate) events/s")
+        lines.append(
+            "events      \(events) in \(accounts) accounts, \(String(format: "%.2f", seconds)) s, \(rate) events/s")
         lines.append("head        \(head.position):\(head.hash)")
         lines.append("balance     \(Decimal64.text(totals.balance, fractionDigits: 9)) credits in all")
         lines.append(

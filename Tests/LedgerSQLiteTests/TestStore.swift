@@ -69,7 +69,8 @@ extension LedgerWriter {
 
     func hold(_ account: AccountID, _ number: Int, output: Int64) -> Command {
         let hold = PlaceHold(
-            request: .number(number), origin: RequestOrigin(model: "up:model", keyID: nil, endpoint: "/v1/chat/completions"),
+            request: .number(number),
+            origin: RequestOrigin(model: "up:model", keyID: nil, endpoint: "/v1/chat/completions"),
             promptBound: 0, outputPerChoice: output)
         return Command(account: account, action: .placeHold(hold))
     }

@@ -63,7 +63,8 @@ struct WriterTests {
                         }
                         // On disk, for anybody who opens the file now.
                         let read = try? await DatabaseQueue(path: store.path).read { db in
-                            try Int64.fetchOne(db, sql: "SELECT position FROM events WHERE position = ?", arguments: [position])
+                            try Int64.fetchOne(
+                                db, sql: "SELECT position FROM events WHERE position = ?", arguments: [position])
                         }
                         #expect(read == position)
                     }
@@ -200,7 +201,8 @@ struct WriterTests {
 
 @Suite("A failing disk")
 struct FaultTests {
-    @Test("what cannot be written is not acknowledged, and health is red until it can",
+    @Test(
+        "what cannot be written is not acknowledged, and health is red until it can",
         arguments: [UInt32(FAULTY_DISK_IS_FULL), UInt32(FAULTY_DISK_WRITE_FAILS)])
     func fails(fault: UInt32) async throws {
         #expect(faulty_disk_install() == 0)
@@ -249,13 +251,16 @@ struct FaultTests {
 
 @Suite("The store")
 struct StoreTests {
-    @Test("the database itself refuses to change, delete or replace events, and gaps", arguments: [
-        "UPDATE events SET data = '{}' WHERE position = 1", "DELETE FROM events WHERE position = 1", "DELETE FROM events",
-        "INSERT OR REPLACE INTO events SELECT * FROM events WHERE position = 1",
-        "INSERT OR REPLACE INTO events SELECT position + 100, account, version + 100, type, recorded_at, effective_at, key || 'x', data, hash FROM events WHERE position = 1",
-        "INSERT OR REPLACE INTO events SELECT (SELECT max(position) + 1 FROM events), account, version + 100, type, recorded_at, effective_at, key, data, hash FROM events WHERE position = 1",
-        "INSERT OR REPLACE INTO events SELECT (SELECT max(position) + 1 FROM events), account, version, type, recorded_at, effective_at, key || 'x', data, hash FROM events WHERE position = 1",
-    ])
+    @Test(
+        "the database itself refuses to change, delete or replace events, and gaps",
+        arguments: [
+            "UPDATE events SET data = '{}' WHERE position = 1", "DELETE FROM events WHERE position = 1",
+            "DELETE FROM events",
+            "INSERT OR REPLACE INTO events SELECT * FROM events WHERE position = 1",
+            "INSERT OR REPLACE INTO events SELECT position + 100, account, version + 100, type, recorded_at, effective_at, key || 'x', data, hash FROM events WHERE position = 1",
+            "INSERT OR REPLACE INTO events SELECT (SELECT max(position) + 1 FROM events), account, version + 100, type, recorded_at, effective_at, key, data, hash FROM events WHERE position = 1",
+            "INSERT OR REPLACE INTO events SELECT (SELECT max(position) + 1 FROM events), account, version, type, recorded_at, effective_at, key || 'x', data, hash FROM events WHERE position = 1",
+        ])
     func appendOnly(sql: String) async throws {
         let store = try TestStore()
         try await store.withWriter { writer, _ in try await writer.prepare([.alice]) }
@@ -321,20 +326,30 @@ struct StoreTests {
         }
     }
 
-    @Test("the queries of the hot path use their indexes", arguments: [
-        "SELECT * FROM events WHERE key = ?", "SELECT * FROM events WHERE account = ? AND version > ? ORDER BY version",
-        "SELECT account FROM balances WHERE open_holds > 0 ORDER BY account",
-        "SELECT * FROM grants WHERE account = ? AND remaining > 0 ORDER BY id",
-        "SELECT * FROM usage_log WHERE account = ? ORDER BY position DESC LIMIT 10 OFFSET 0",
-        "SELECT * FROM api_keys WHERE key_hash = ? AND deleted_at IS NULL",
-    ])
+    @Test(
+        "the queries of the hot path use their indexes",
+        arguments: [
+            "SELECT * FROM events WHERE key = ?",
+            "SELECT * FROM events WHERE account = ? AND version > ? ORDER BY version",
+            "SELECT account FROM balances WHERE open_holds > 0 ORDER BY account",
+            "SELECT * FROM grants WHERE account = ? AND remaining > 0 ORDER BY id",
+            "SELECT * FROM usage_log WHERE account = ? ORDER BY position DESC LIMIT 10 OFFSET 0",
+            "SELECT * FROM api_keys WHERE key_hash = ? AND deleted_at IS NULL",
+        ])
     func queryPlans(sql: String) async throws {
         let store = try TestStore()
         try await store.withWriter { _, _ in }
         let plan = try await DatabaseQueue(path: store.path).read { db in
-            try Row.fetchAll(db, sql: "EXPLAIN QUERY PLAN " + sql, arguments: StatementArguments(
-                Array(repeating: "x", count: sql.filter { $0 == "?" }.count))).map { $0["detail"] as String }
+            try Row.fetchAll(
+                db, sql: "EXPLAIN QUERY PLAN " + sql,
+                arguments: StatementArguments(
+                    Array(repeating: "x", count: sql.filter { $0 == "?" }.count))
+            ).map { $0["detail"] as String }
         }
-        #expect(plan.allSatisfy { $0.hasPrefix("SEARCH") || $0.contains("USING COVERING INDEX balances_with_open_holds") || $0.contains("USING INDEX balances_with_open_holds") }, "\(plan)")
+        #expect(
+            plan.allSatisfy {
+                $0.hasPrefix("SEARCH") || $0.contains("USING COVERING INDEX balances_with_open_holds")
+                    || $0.contains("USING INDEX balances_with_open_holds")
+            }, "\(plan)")
     }
 }

@@ -17,12 +17,14 @@ struct FixtureTests {
         try ledger.send(.hold(1, prompt: 10, output: 50_000))
         let usage = try #require(Usage(prompt: 7, cached: 3, completion: 40_000))
         let report = UsageReport(
-            usage: usage, flags: [.usageMismatch], raw: Array(#"{"prompt_tokens":7,"note":"é\n"}"#.utf8), servedModel: "model-2")
+            usage: usage, flags: [.usageMismatch], raw: Array(#"{"prompt_tokens":7,"note":"é\n"}"#.utf8),
+            servedModel: "model-2")
         try ledger.send(.charge(ChargeRequest(request: .number(1), outcome: .finished, report: report)))
         try ledger.send(.reverse(1))
         try ledger.send(.hold(2, output: 100))
         try ledger.send(.releaseHold(ReleaseHold(request: .number(2), reason: .upstreamRefused, upstreamStatus: 429)))
-        try ledger.send(.adjust(AdjustCredits(key: "adjust:1", amount: .of("-0.5"), reason: "double sale", actor: "support")))
+        try ledger.send(
+            .adjust(AdjustCredits(key: "adjust:1", amount: .of("-0.5"), reason: "double sale", actor: "support")))
         try ledger.send(.block(actor: "support"))
         try ledger.send(.unblock(actor: "support"))
         try ledger.send(.removePrice(RemovePrice(model: "up:model", actor: "master")))
@@ -55,12 +57,17 @@ struct FixtureTests {
         }
     }
 
-    @Test("data that are not exactly what is written are refused", arguments: [
-        "{}", "", "{\"plan\":\"FREE\"}", "{\"plan\":\"FREE\",\"micro_credits_per_usd\":10000000,\"more\":1}",
-        "{ \"plan\":\"FREE\",\"micro_credits_per_usd\":10000000}", "{\"micro_credits_per_usd\":10000000,\"plan\":\"FREE\"}",
-        "{\"plan\":\"FREE\",\"micro_credits_per_usd\":1e7}", "{\"plan\":\"FREE\",\"micro_credits_per_usd\":10000000}}",
-        "{\"plan\":\"FREE\",\"micro_credits_per_usd\":99999999999999999999}", "{\"plan\":\"FREE\",\"micro_credits_per_usd\":0}",
-    ])
+    @Test(
+        "data that are not exactly what is written are refused",
+        arguments: [
+            "{}", "", "{\"plan\":\"FREE\"}", "{\"plan\":\"FREE\",\"micro_credits_per_usd\":10000000,\"more\":1}",
+            "{ \"plan\":\"FREE\",\"micro_credits_per_usd\":10000000}",
+            "{\"micro_credits_per_usd\":10000000,\"plan\":\"FREE\"}",
+            "{\"plan\":\"FREE\",\"micro_credits_per_usd\":1e7}",
+            "{\"plan\":\"FREE\",\"micro_credits_per_usd\":10000000}}",
+            "{\"plan\":\"FREE\",\"micro_credits_per_usd\":99999999999999999999}",
+            "{\"plan\":\"FREE\",\"micro_credits_per_usd\":0}",
+        ])
     func malformed(data: String) {
         #expect(throws: EventCodingError.self) { try LedgerEvent(type: "account_opened.v1", data: Array(data.utf8)) }
     }

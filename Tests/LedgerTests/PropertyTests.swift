@@ -7,7 +7,8 @@ import Testing
 @Suite("Random histories")
 struct PropertyTests {
     /// `LEDGER_TEST_SEED` runs one seed again.
-    static let seeds: [UInt64] = ProcessInfo.processInfo.environment["LEDGER_TEST_SEED"].flatMap { UInt64($0) }.map { [$0] }
+    static let seeds: [UInt64] =
+        ProcessInfo.processInfo.environment["LEDGER_TEST_SEED"].flatMap { UInt64($0) }.map { [$0] }
         ?? (1...40).map { $0 }
 
     @Test("every invariant holds after every event", arguments: seeds)
@@ -46,16 +47,19 @@ struct PropertyTests {
             let expires: Timestamp? =
                 Bool.random(using: &random)
                 ? ledger.now.advanced(bySeconds: .random(in: 1...2_000_000, using: &random)) : nil
-            return .grant(amount, Pool.allCases.randomElement(using: &random) ?? .topup, expires: expires, key: "g\(step)")
+            return .grant(
+                amount, Pool.allCases.randomElement(using: &random) ?? .topup, expires: expires, key: "g\(step)")
         case 4...10:
             requests += 1
             return .hold(
-                requests, prompt: .random(in: 0...50_000, using: &random), output: .random(in: 0...100_000, using: &random),
+                requests, prompt: .random(in: 0...50_000, using: &random),
+                output: .random(in: 0...100_000, using: &random),
                 shrinkTo: Bool.random(using: &random) ? 256 : nil)
         case 11...15:
-            guard let request = open.randomElement(using: &random), let usage = Usage(
-                prompt: .random(in: 0...60_000, using: &random), cached: .random(in: 0...70_000, using: &random),
-                completion: .random(in: 0...120_000, using: &random))
+            guard let request = open.randomElement(using: &random),
+                let usage = Usage(
+                    prompt: .random(in: 0...60_000, using: &random), cached: .random(in: 0...70_000, using: &random),
+                    completion: .random(in: 0...120_000, using: &random))
             else { return .expireDue }
             return .charge(ChargeRequest(request: request, outcome: .finished, report: UsageReport(usage: usage)))
         case 16:
@@ -77,10 +81,12 @@ struct PropertyTests {
             for grant in grants { #expect(grant.remaining >= .zero && grant.remaining <= grant.amount) }
             let remaining = grants.reduce(Int128(0)) { $0 + Int128($1.remaining.nanos) }
             #expect(remaining - Int128(account.debt.nanos) == account.totals.balance)
-            #expect(account.openGrants == account.openGrants.sorted { left, right in
-                (left.pool.priority, left.expiresAt?.microseconds ?? .max, left.id)
-                    < (right.pool.priority, right.expiresAt?.microseconds ?? .max, right.id)
-            })
+            #expect(
+                account.openGrants
+                    == account.openGrants.sorted { left, right in
+                        (left.pool.priority, left.expiresAt?.microseconds ?? .max, left.id)
+                            < (right.pool.priority, right.expiresAt?.microseconds ?? .max, right.id)
+                    })
             #expect(account.held.nanos == account.holds.values.reduce(0) { $0 + $1.placed.amount.nanos })
             let snapshot = account.snapshot()
             #expect(Account(id: account.id, snapshot: snapshot) == account, "a snapshot gives the account back")
@@ -88,7 +94,8 @@ struct PropertyTests {
         // Folding anew gives the same.
         var folded: [AccountID: Account] = [:]
         for event in ledger.events where !event.account.isBook {
-            folded[event.account, default: Account(id: event.account)].apply(event.event, effectiveAt: event.effectiveAt)
+            folded[event.account, default: Account(id: event.account)].apply(
+                event.event, effectiveAt: event.effectiveAt)
         }
         #expect(folded == ledger.accounts.filter { !$0.key.isBook })
     }

@@ -54,7 +54,9 @@ struct BurnDownTests {
 
 @Suite("Expiry")
 struct ExpiryTests {
-    @Test("a grant can be spent until the microsecond before its instant", arguments: [(-1, true), (0, false), (1, false)])
+    @Test(
+        "a grant can be spent until the microsecond before its instant",
+        arguments: [(-1, true), (0, false), (1, false)])
     func boundary(offset: Int64, isSpendable: Bool) throws {
         var ledger = try TestLedger.standard()
         let expiry = Timestamp.days(30)
@@ -112,7 +114,8 @@ struct ExpiryTests {
     @Test("a grant cannot be given with an expiry that has passed")
     func past() throws {
         var ledger = try TestLedger.standard()
-        #expect(refusal { () throws(Refusal) in try ledger.send(.grant("1", expires: ledger.now)) } == .instantInThePast)
+        #expect(
+            refusal { () throws(Refusal) in try ledger.send(.grant("1", expires: ledger.now)) } == .instantInThePast)
     }
 }
 
@@ -135,7 +138,10 @@ struct DebtTests {
         var ledger = try TestLedger.standard()
         try ledger.send(.hold(1, output: 0))
         try ledger.send(.charge(1, completion: 50_000))
-        guard case .insufficientCredits(let shortage) = refusal({ () throws(Refusal) in try ledger.send(.hold(2, output: 1)) })
+        guard
+            case .insufficientCredits(let shortage) = refusal({ () throws(Refusal) in
+                try ledger.send(.hold(2, output: 1))
+            })
         else {
             Issue.record("it was admitted")
             return
@@ -153,7 +159,10 @@ struct AdmissionTests {
         try ledger.send(.grant("3"))
         try ledger.send(.hold(1, output: 100_000))
         #expect(ledger.alice.available(at: ledger.now) == .of("1"))
-        guard case .insufficientCredits(let shortage) = refusal({ () throws(Refusal) in try ledger.send(.hold(2, output: 60_000)) })
+        guard
+            case .insufficientCredits(let shortage) = refusal({ () throws(Refusal) in
+                try ledger.send(.hold(2, output: 60_000))
+            })
         else {
             Issue.record("it was admitted")
             return
@@ -164,7 +173,8 @@ struct AdmissionTests {
         try ledger.send(.hold(2, output: 60_000))
     }
 
-    @Test("the output bound shrinks to what fits, where the client gave none and 256 tokens fit",
+    @Test(
+        "the output bound shrinks to what fits, where the client gave none and 256 tokens fit",
         arguments: [("1", 50_000), ("0.00512", 256), ("0.00511", nil)] as [(String, Int64?)])
     func shrinks(credits: String, bound: Int64?) throws {
         var ledger = try TestLedger.standard()
@@ -204,12 +214,18 @@ struct AdmissionTests {
         try ledger.send(.block(actor: "test"))
         #expect(refusal { () throws(Refusal) in try ledger.send(.hold(1, output: 1)) } == .accountBlocked)
         try ledger.send(.unblock(actor: "test"))
-        #expect(refusal { () throws(Refusal) in try ledger.send(.hold(1, output: 1)) } == .modelNotPriced(model: "up:model"))
-        #expect(refusal { () throws(Refusal) in try ledger.send(.charge(1, completion: 1)) } == .holdNotOpen(request: .number(1)))
+        #expect(
+            refusal { () throws(Refusal) in try ledger.send(.hold(1, output: 1)) } == .modelNotPriced(model: "up:model")
+        )
+        #expect(
+            refusal { () throws(Refusal) in try ledger.send(.charge(1, completion: 1)) }
+                == .holdNotOpen(request: .number(1)))
         #expect(refusal { () throws(Refusal) in try ledger.send(.reverse(1)) } == .chargeUnknown(request: .number(1)))
         #expect(refusal { () throws(Refusal) in try ledger.send(.grant("0")) } == .amountNotPositive)
         #expect(refusal { () throws(Refusal) in try ledger.send(.grant("1", key: "")) } == .invalidKey)
-        #expect(refusal { () throws(Refusal) in try ledger.send(.open(plan: "GOLD"), to: .bob) } == .planUnknown(name: "GOLD"))
+        #expect(
+            refusal { () throws(Refusal) in try ledger.send(.open(plan: "GOLD"), to: .bob) }
+                == .planUnknown(name: "GOLD"))
     }
 
     @Test("a balance that does not fit is refused")
@@ -236,7 +252,9 @@ struct AdmissionTests {
         try ledger.send(.grant("5"))
         try ledger.send(.hold(1, output: 50_000))
         try ledger.send(.charge(1, completion: 10))
-        #expect(refusal { () throws(Refusal) in try ledger.send(.release(1)) } == .keyReused(key: "settle:\(RequestID.number(1))"))
+        #expect(
+            refusal { () throws(Refusal) in try ledger.send(.release(1)) }
+                == .keyReused(key: "settle:\(RequestID.number(1))"))
         #expect(refusal { () throws(Refusal) in try ledger.send(.charge(1, completion: 11)) } != nil)
         #expect(ledger.alice.held == .zero)
     }
@@ -251,9 +269,11 @@ struct AdmissionTests {
 
 @Suite("Reversals and adjustments")
 struct CorrectionTests {
-    @Test("a reversal unwinds the allocation in reverse", arguments: [
-        (nil, ["2", "2"]), ("1", ["0", "2"]), ("2", ["1", "2"]),
-    ] as [(String?, [String])])
+    @Test(
+        "a reversal unwinds the allocation in reverse",
+        arguments: [
+            (nil, ["2", "2"]), ("1", ["0", "2"]), ("2", ["1", "2"]),
+        ] as [(String?, [String])])
     func unwinds(amount: String?, left: [String]) throws {
         var ledger = try TestLedger.standard()
         try ledger.send(.grant("2", .bonus, key: "g1"))
@@ -266,8 +286,9 @@ struct CorrectionTests {
         if amount != nil {
             try ledger.send(.reverse(1, nil, key: "reversal:2"))
             #expect(ledger.alice.balance == .of("4"))
-            #expect(refusal { () throws(Refusal) in try ledger.send(.reverse(1, "0.1", key: "reversal:3")) }
-                == .reversalExceedsCharge(left: .zero))
+            #expect(
+                refusal { () throws(Refusal) in try ledger.send(.reverse(1, "0.1", key: "reversal:3")) }
+                    == .reversalExceedsCharge(left: .zero))
         }
     }
 

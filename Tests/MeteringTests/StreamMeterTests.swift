@@ -5,13 +5,15 @@ import Testing
 
 @Suite("Metering a stream")
 struct StreamMeterTests {
-    static let head = #"data: {"id":"1","model":"served","choices":[{"index":0,"delta":{"role":"assistant","content":"Grüße 🌍"}}],"extra":{"x":[1]}}"#
+    static let head =
+        #"data: {"id":"1","model":"served","choices":[{"index":0,"delta":{"role":"assistant","content":"Grüße 🌍"}}],"extra":{"x":[1]}}"#
     static let finish = #"data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#
     static let usage = #"data: {"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}}"#
     static let done = "data: [DONE]"
 
     /// A stream, its pieces cut by `size` bytes, metered; gives the meter and what is sent on.
-    static func run(_ lines: [String], size: Int, crlf: Bool = false, removing: Bool) -> (StreamMeter, [UInt8], [UInt8]) {
+    static func run(_ lines: [String], size: Int, crlf: Bool = false, removing: Bool) -> (StreamMeter, [UInt8], [UInt8])
+    {
         let end = crlf ? "\r\n\r\n" : "\n\n"
         let bytes = Array(lines.map { $0 + end }.joined().utf8)
         var meter = StreamMeter(removesUsageChunk: removing)
@@ -29,11 +31,14 @@ struct StreamMeterTests {
         return (meter, output, bytes)
     }
 
-    @Test("the usage chunk is left out, and nothing else is changed, however the stream is cut",
+    @Test(
+        "the usage chunk is left out, and nothing else is changed, however the stream is cut",
         arguments: [1, 2, 3, 7, 64, 100_000], [false, true])
     func removed(size: Int, crlf: Bool) {
-        let (meter, output, _) = Self.run([Self.head, Self.finish, Self.usage, Self.done], size: size, crlf: crlf, removing: true)
-        let (_, expected, _) = Self.run([Self.head, Self.finish, Self.done], size: 100_000, crlf: crlf, removing: false)
+        let (meter, output, _) = Self.run(
+            [Self.head, Self.finish, Self.usage, Self.done], size: size, crlf: crlf, removing: true)
+        let (_, expected, _) = Self.run(
+            [Self.head, Self.finish, Self.done], size: 100_000, crlf: crlf, removing: false)
         #expect(output == expected)
         #expect(meter.reading.usage.prompt == 10)
         #expect(meter.reading.usage.completion == 5)
@@ -58,14 +63,18 @@ struct StreamMeterTests {
 
     @Test("per field the last report wins, and nothing is summed")
     func cumulative() {
-        let chunks = (1...3).map { #"data: {"choices":[{"delta":{"content":"x"}}],"usage":{"prompt_tokens":7,"completion_tokens":\#($0)}}"# }
+        let chunks = (1...3).map {
+            #"data: {"choices":[{"delta":{"content":"x"}}],"usage":{"prompt_tokens":7,"completion_tokens":\#($0)}}"#
+        }
         let last = #"data: {"choices":[],"usage":{"completion_tokens":9}}"#
         let (meter, _, _) = Self.run(chunks + [last], size: 10, removing: true)
         #expect(meter.reading.usage.prompt == 7)
         #expect(meter.reading.usage.completion == 9)
     }
 
-    @Test("numbers that cannot be are rejected and flagged", arguments: ["-5", "2147483649", "1e30", "1.5", "\"7\"", "{}", "[1]"])
+    @Test(
+        "numbers that cannot be are rejected and flagged",
+        arguments: ["-5", "2147483649", "1e30", "1.5", "\"7\"", "{}", "[1]"])
     func rejected(number: String) {
         let chunk = #"data: {"choices":[],"usage":{"prompt_tokens":\#(number),"completion_tokens":3}}"#
         let (meter, _, _) = Self.run([Self.head, chunk], size: 9, removing: true)

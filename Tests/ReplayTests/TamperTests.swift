@@ -95,7 +95,8 @@ struct TamperTests {
                 for index in column == "data" ? Set([0, bytes.count / 2, bytes.count - 1]) : [bytes.count / 2] {
                     var changed = bytes
                     changed[changed.startIndex + index] ^= 1
-                    let value: any DatabaseValueConvertible = column == "hash" ? changed : String(decoding: changed, as: UTF8.self)
+                    let value: any DatabaseValueConvertible =
+                        column == "hash" ? changed : String(decoding: changed, as: UTF8.self)
                     let result = try Self.tampered(
                         folder, "UPDATE events SET \(column) = ? WHERE position = ?", [value.databaseValue, position])
                     #expect(!result.isSound, "\(column) of \(position)")
@@ -111,18 +112,25 @@ struct TamperTests {
         }
     }
 
-    @Test("rows that are deleted, exchanged, or changed in a projection are found", arguments: [
-        "DELETE FROM events WHERE position = 10", "DELETE FROM events WHERE position = 1",
-        "UPDATE events SET position = position + 1000 WHERE position >= 12",
-        "UPDATE balances SET balance = balance + 1 WHERE account = 'bob'", "DELETE FROM balances WHERE account = 'bob'",
-        "UPDATE grants SET remaining = remaining - 1 WHERE account = 'alice'", "DELETE FROM grants WHERE account = 'alice'",
-        "INSERT INTO grants VALUES ('carol', 1, 'BONUS', 'PURCHASE', 5, 5, NULL, 0)",
-        "UPDATE usage_log SET credits = credits + 1 WHERE account = 'bob'", "DELETE FROM usage_log WHERE position = 7",
-        "UPDATE usage_log SET reversed = 0", "UPDATE usage_days SET requests = requests + 1", "DELETE FROM usage_days",
-        "UPDATE snapshots SET state = replace(state, '\"debt\":0', '\"debt\":5')", "UPDATE snapshots SET state = '{}'",
-        "INSERT INTO balances SELECT 'carol', version, plan, blocked, opened_at, balance, debt, held, open_holds, granted, expired, charged, reversed, withdrawn FROM balances LIMIT 1",
-        "UPDATE checkpoints SET position = 1000",
-    ])
+    @Test(
+        "rows that are deleted, exchanged, or changed in a projection are found",
+        arguments: [
+            "DELETE FROM events WHERE position = 10", "DELETE FROM events WHERE position = 1",
+            "UPDATE events SET position = position + 1000 WHERE position >= 12",
+            "UPDATE balances SET balance = balance + 1 WHERE account = 'bob'",
+            "DELETE FROM balances WHERE account = 'bob'",
+            "UPDATE grants SET remaining = remaining - 1 WHERE account = 'alice'",
+            "DELETE FROM grants WHERE account = 'alice'",
+            "INSERT INTO grants VALUES ('carol', 1, 'BONUS', 'PURCHASE', 5, 5, NULL, 0)",
+            "UPDATE usage_log SET credits = credits + 1 WHERE account = 'bob'",
+            "DELETE FROM usage_log WHERE position = 7",
+            "UPDATE usage_log SET reversed = 0", "UPDATE usage_days SET requests = requests + 1",
+            "DELETE FROM usage_days",
+            "UPDATE snapshots SET state = replace(state, '\"debt\":0', '\"debt\":5')",
+            "UPDATE snapshots SET state = '{}'",
+            "INSERT INTO balances SELECT 'carol', version, plan, blocked, opened_at, balance, debt, held, open_holds, granted, expired, charged, reversed, withdrawn FROM balances LIMIT 1",
+            "UPDATE checkpoints SET position = 1000",
+        ])
     func altered(sql: String) async throws {
         let folder = try await Self.makeLedger()
         defer { try? FileManager.default.removeItem(at: folder) }
@@ -161,7 +169,8 @@ struct TamperTests {
             var previous = EventHash.genesis
             var buffer: [UInt8] = []
             for row in try Row.fetchAll(db, sql: "SELECT * FROM events ORDER BY position") {
-                let data = (row["data"] as String).replacingOccurrences(of: "\"credits\":1700000", with: "\"credits\":1600000")
+                let data = (row["data"] as String).replacingOccurrences(
+                    of: "\"credits\":1700000", with: "\"credits\":1600000")
                 let account = try #require(AccountID(anyStream: row["account"]))
                 let event = try LedgerEvent(type: row["type"], data: Array(data.utf8))
                 let recorded = RecordedEvent(

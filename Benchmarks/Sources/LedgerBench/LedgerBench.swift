@@ -91,7 +91,8 @@ struct LedgerBench {
                         let index = next.take()
                         if index >= requests { return }
                         let id = account(index % accountCount)
-                        let request = RequestID(at: now(), entropy: (UInt16(truncatingIfNeeded: index), generator.next()))
+                        let request = RequestID(
+                            at: now(), entropy: (UInt16(truncatingIfNeeded: index), generator.next()))
                         let origin = RequestOrigin(
                             model: "up:bench-16", keyID: "3b241101-e2bb-4255-8caf-4136c566a962",
                             endpoint: "/v1/chat/completions")
@@ -100,7 +101,8 @@ struct LedgerBench {
                         _ = try await writer.submit(Command(account: id, action: .placeHold(hold)))
                         let prompt = Int64(800 + index % 400)
                         let completion = Int64(200 + index % 100)
-                        let raw = "{\"prompt_tokens\":\(prompt),\"completion_tokens\":\(completion),\"total_tokens\":\(prompt + completion)}"
+                        let raw =
+                            "{\"prompt_tokens\":\(prompt),\"completion_tokens\":\(completion),\"total_tokens\":\(prompt + completion)}"
                         guard let usage = Usage(prompt: prompt, completion: completion) else { return }
                         let report = UsageReport(usage: usage, raw: Array(raw.utf8))
                         let charge = ChargeRequest(request: request, outcome: .finished, report: report)
@@ -112,6 +114,7 @@ struct LedgerBench {
         }
         let elapsed = (ContinuousClock.now - start) / .seconds(1)
         print(
-            "{\"requests\":\(requests),\"seconds\":\(String(format: "%.6f", elapsed)),\"requests_per_second\":\(Int(Double(requests) / elapsed))}")
+            "{\"requests\":\(requests),\"seconds\":\(String(format: "%.6f", elapsed)),\"requests_per_second\":\(Int(Double(requests) / elapsed))}"
+        )
     }
 }

@@ -33,7 +33,9 @@ public struct Command: Hashable, Sendable {
         case setPlan(SetPlan)
     }
 
-    public static func setPrice(_ command: SetPrice) -> Command { Command(account: .prices, action: .setPrice(command)) }
+    public static func setPrice(_ command: SetPrice) -> Command {
+        Command(account: .prices, action: .setPrice(command))
+    }
     public static func removePrice(_ command: RemovePrice) -> Command {
         Command(account: .prices, action: .removePrice(command))
     }

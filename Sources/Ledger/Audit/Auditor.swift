@@ -41,7 +41,8 @@ public struct Auditor {
     private func checkPrice(_ recorded: RecordedEvent) -> (Finding.Check, String)? {
         if recorded.version != prices.version + 1 { return (.version, "expected version \(prices.version + 1)") }
         switch recorded.event {
-        case .priceSet(let event) where event.validFrom >= recorded.recordedAt && event.validFrom == recorded.effectiveAt:
+        case .priceSet(let event)
+        where event.validFrom >= recorded.recordedAt && event.validFrom == recorded.effectiveAt:
             return nil
         case .priceRemoved(let event)
         where event.validFrom >= recorded.recordedAt && event.validFrom == recorded.effectiveAt:
@@ -72,7 +73,9 @@ public struct Auditor {
     private func balanceProblem(of account: Account, after event: LedgerEvent) -> (Finding.Check, String)? {
         var remaining: Int128 = 0
         for grant in account.openGrants {
-            guard grant.remaining <= grant.amount else { return (.balance, "grant \(grant.id) holds more than was granted") }
+            guard grant.remaining <= grant.amount else {
+                return (.balance, "grant \(grant.id) holds more than was granted")
+            }
             remaining += Int128(grant.remaining.nanos)
         }
         guard remaining - Int128(account.debt.nanos) == account.totals.balance else {
@@ -91,7 +94,9 @@ public struct Auditor {
         }
         guard account.isOpen else { return "the account was not open" }
         if case .grantExpired(let event) = recorded.event { return broken(event, recorded, on: account) }
-        if recorded.effectiveAt != recorded.recordedAt { return "it counts from another instant than it was recorded at" }
+        if recorded.effectiveAt != recorded.recordedAt {
+            return "it counts from another instant than it was recorded at"
+        }
         if let due = account.dueExpiries(at: recorded.recordedAt).first {
             return "grant \(due.id) had expired and was not recorded as such"
         }
@@ -109,7 +114,9 @@ public struct Auditor {
         case .chargeReversed(let event): return broken(event, recorded, on: account)
         case .creditsWithdrawn(let event):
             if event.amount <= .zero { return "the amount is not above zero" }
-            if event.amount > account.available(at: recorded.recordedAt) { return "more was withdrawn than was available" }
+            if event.amount > account.available(at: recorded.recordedAt) {
+                return "more was withdrawn than was available"
+            }
             return account.burnDown(event.amount, admittedAt: recorded.recordedAt).allocations == event.allocations
                 ? nil : "the burn-down order gives other allocations"
         case .accountBlocked: return account.isBlocked ? "the account was blocked already" : nil
@@ -146,7 +153,9 @@ public struct Auditor {
         if event.priced != given { return "the price is not the one in force" }
         let estimate = Estimate(price: given.price, rate: event.rate, promptBound: event.promptBound, choices: 1)
         if event.outputBound > event.wantedOutput { return "more output was held than was asked for" }
-        if estimate.credits(outputPerChoice: event.outputBound) != event.amount { return "the bounds give another amount" }
+        if estimate.credits(outputPerChoice: event.outputBound) != event.amount {
+            return "the bounds give another amount"
+        }
         return event.amount > account.available(at: recorded.recordedAt) ? "more was held than was available" : nil
     }
 

@@ -20,7 +20,8 @@ public struct Usage: Hashable, Sendable {
     /// Usage of these counts, or nil where one is negative or beyond ``maximumTokens``.
     ///
     /// More cached than prompt tokens is what a provider really reported: it is kept as it is, and ``standard`` is clamped at 0.
-    public init?(prompt: Int64, cached: Int64 = 0, cacheWrite: Int64 = 0, cacheWriteHour: Int64 = 0, completion: Int64) {
+    public init?(prompt: Int64, cached: Int64 = 0, cacheWrite: Int64 = 0, cacheWriteHour: Int64 = 0, completion: Int64)
+    {
         for tokens in [prompt, cached, cacheWrite, cacheWriteHour, completion] {
             guard (0...Self.maximumTokens).contains(tokens) else { return nil }
         }

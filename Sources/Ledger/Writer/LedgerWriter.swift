@@ -133,7 +133,9 @@ public final class LedgerWriter: Sendable {
         // Not withTaskCancellationHandler: a client that leaves must not undo a settlement.
         let result: Result<Receipt, LedgerError> = await withCheckedContinuation { continuation in
             enqueue(
-                Submission(command: command, requestKey: requestKey, answer: answer) { continuation.resume(returning: $0) })
+                Submission(command: command, requestKey: requestKey, answer: answer) {
+                    continuation.resume(returning: $0)
+                })
         }
         return try result.get()
     }

@@ -14,7 +14,9 @@ struct KeyToken {
         var generator = SystemRandomNumberGenerator()
         let random = (0..<42).map { _ in UInt8.random(in: .min ... .max, using: &generator) }
         let bytes = random + SHA256.hash(data: random).prefix(6)
-        text = Self.prefix + Data(bytes).base64EncodedString()
+        text =
+            Self.prefix
+            + Data(bytes).base64EncodedString()
             .replacingOccurrences(of: "+", with: "-").replacingOccurrences(of: "/", with: "_")
     }
 

@@ -168,11 +168,13 @@ struct ServerConfiguration: Sendable {
                 throw section.error(name, "is no name for a provider: use letters, digits, '-' and '_'")
             }
             guard var provider = try section.section(name) else { continue }
-            let kind = try provider.choice("kind", ["openai", "demo"]).flatMap(ProviderConfiguration.Kind.init) ?? .openai
+            let kind =
+                try provider.choice("kind", ["openai", "demo"]).flatMap(ProviderConfiguration.Kind.init) ?? .openai
             let base = try provider.string("api_base") ?? Self.knownBases[name]
             let key = try provider.string("api_key")
             if kind == .openai {
-                guard let base, let url = URL(string: base), ["http", "https"].contains(url.scheme ?? ""), url.host != nil
+                guard let base, let url = URL(string: base), ["http", "https"].contains(url.scheme ?? ""),
+                    url.host != nil
                 else {
                     throw ConfigurationError(
                         "must be the http or https URL that '/chat/completions' is added to",

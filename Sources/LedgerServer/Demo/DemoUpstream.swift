@@ -1,7 +1,7 @@
-import Metering
 import Hummingbird
 import Ledger
 import Logging
+import Metering
 import NIOCore
 import ServiceLifecycle
 import WireJSON

@@ -102,10 +102,12 @@ struct BodyFields {
     func object(_ field: String) throws -> String? {
         guard let range = present(field) else { return nil }
         guard kind(range) == .object else {
-            throw GatewayError.validation(kind: "dict_type", field: field, message: "Input should be a valid dictionary")
+            throw GatewayError.validation(
+                kind: "dict_type", field: field, message: "Input should be a valid dictionary")
         }
         guard range.count <= 16 << 10 else {
-            throw GatewayError.validation(kind: "too_long", field: field, message: "Input should have at most 16384 bytes")
+            throw GatewayError.validation(
+                kind: "too_long", field: field, message: "Input should have at most 16384 bytes")
         }
         return String(decoding: bytes[range], as: UTF8.self)
     }

@@ -128,7 +128,8 @@ extension GatewayError {
             )
         case .storageFailed, .stopped:
             self = GatewayError(
-                .serviceUnavailable, "ledger_unavailable", "The ledger cannot be written at the moment; nothing was charged"
+                .serviceUnavailable, "ledger_unavailable",
+                "The ledger cannot be written at the moment; nothing was charged"
             ).retrying(afterSeconds: 5)
         }
     }
@@ -137,8 +138,10 @@ extension GatewayError {
         switch refusal {
         case .keyReused:
             self = GatewayError(
-                .conflict, "idempotency_conflict", "This Idempotency-Key was used before for a request with other content")
-        case .invalidKey: self = GatewayError(.badRequest, "invalid_idempotency_key", "The Idempotency-Key is not valid")
+                .conflict, "idempotency_conflict",
+                "This Idempotency-Key was used before for a request with other content")
+        case .invalidKey:
+            self = GatewayError(.badRequest, "invalid_idempotency_key", "The Idempotency-Key is not valid")
         case .invalidModel:
             self = GatewayError(.badRequest, "invalid_model", "The model must be named provider:model", param: "model")
         case .invalidText(let field):

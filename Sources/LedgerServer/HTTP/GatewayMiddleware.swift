@@ -26,7 +26,8 @@ struct GatewayMiddleware: RouterMiddleware {
             metadata: [
                 "request_id": "\(context.requestID)", "method": "\(request.method)", "path": "\(request.uri.path)",
                 "status": "\(response.status.code)",
-                "head_us": "\(elapsed.components.seconds * 1_000_000 + elapsed.components.attoseconds / 1_000_000_000_000)",
+                "head_us":
+                    "\(elapsed.components.seconds * 1_000_000 + elapsed.components.attoseconds / 1_000_000_000_000)",
             ])
         return response
     }
@@ -45,7 +46,8 @@ struct GatewayMiddleware: RouterMiddleware {
             answer = GatewayError(error.status, "invalid_request", error.status.reasonPhrase)
         default:
             logger.error(
-                "a request failed", metadata: ["request_id": "\(context.requestID)", "error": "\(String(reflecting: error))"])
+                "a request failed",
+                metadata: ["request_id": "\(context.requestID)", "error": "\(String(reflecting: error))"])
             answer = GatewayError(.internalServerError, "internal_error", "Internal server error")
         }
         return answer.response(openAIShaped: openAIShaped)

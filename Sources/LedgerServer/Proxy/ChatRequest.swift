@@ -1,5 +1,5 @@
-import HTTPTypes
 import Crypto
+import HTTPTypes
 import Ledger
 import Metering
 import WireJSON
@@ -45,7 +45,8 @@ struct ChatRequest {
             throw GatewayError(.badRequest, "missing_field", "'model' is required and must be a text", param: "model")
         }
         guard reader.hasMessages else {
-            throw GatewayError(.badRequest, "missing_field", "'messages' is required and must be an array", param: "messages")
+            throw GatewayError(
+                .badRequest, "missing_field", "'messages' is required and must be an array", param: "messages")
         }
         self.model = model
         self.modelRange = modelRange
@@ -142,7 +143,8 @@ private struct ChatRequestReader {
     /// Members that say how to answer: the model reads nothing of them.
     private static let settings: Set<String> = [
         "temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs",
-        "logit_bias", "metadata", "store", "service_tier", "parallel_tool_calls", "reasoning_effort", "safety_identifier",
+        "logit_bias", "metadata", "store", "service_tier", "parallel_tool_calls", "reasoning_effort",
+        "safety_identifier",
         "prompt_cache_key", "verbosity", "top_k", "min_p",
     ]
 
@@ -287,7 +289,9 @@ private struct ChatRequestReader {
                     case "file", "input_file": figure = Int64(media.fileTokens)
                     default: return nil
                     }
-                } else if json.equals(name, "image_url") || json.equals(name, "input_audio") || json.equals(name, "file") {
+                } else if json.equals(name, "image_url") || json.equals(name, "input_audio")
+                    || json.equals(name, "file")
+                {
                     hasPayload = true
                     try json.skip()
                 } else {

@@ -1,10 +1,10 @@
-import NIOHTTP1
 import AsyncHTTPClient
 import HTTPTypes
 import Ledger
 import Logging
 import Metering
 import NIOCore
+import NIOHTTP1
 
 /// One admitted request, from its durable hold to its one settlement.
 ///
@@ -169,7 +169,8 @@ struct Exchange: Sendable {
         }
         switch cut {
         case .shutdown: return Self.shuttingDown
-        case .idle, .duration: return GatewayError(.gatewayTimeout, "upstream_timeout", "The provider stopped answering in time")
+        case .idle, .duration:
+            return GatewayError(.gatewayTimeout, "upstream_timeout", "The provider stopped answering in time")
         case .drained, nil: return GatewayError(.badGateway, "upstream_failed", "The provider's answer broke off")
         }
     }

@@ -59,7 +59,8 @@ final class Mailbox<Element: Sendable>: Sendable {
     /// Takes the next element; nil when there will be none.
     func next() async -> Element? {
         await withCheckedContinuation { continuation in
-            let (element, isOver, sender): (Element?, Bool, CheckedContinuation<Void, Never>?) = state.withLock { state in
+            let (element, isOver, sender): (Element?, Bool, CheckedContinuation<Void, Never>?) = state.withLock {
+                state in
                 if !state.elements.isEmpty {
                     let element = state.elements.removeFirst()
                     defer { state.sender = nil }

@@ -87,7 +87,9 @@ enum UpstreamFailure: Error {
         case .timeout: GatewayError(.gatewayTimeout, "upstream_timeout", "The provider did not answer in time")
         case .refused(_, let error): error
         case .unusable:
-            GatewayError(.badGateway, "upstream_failed", "The provider's answer broke off or cannot be read; nothing was charged")
+            GatewayError(
+                .badGateway, "upstream_failed", "The provider's answer broke off or cannot be read; nothing was charged"
+            )
         }
     }
 

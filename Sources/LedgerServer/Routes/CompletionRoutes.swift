@@ -29,7 +29,8 @@ struct CompletionRoutes: Sendable {
         let body = try await request.body.collect(upTo: configuration.limits.maxBodyBytes)
         let bytes = Array(body.readableBytesView)
         // The media figures depend on the model, which the body names: it is looked up in a first, cheap pass.
-        let chat = try ChatRequest(bytes, media: configuration.settings(of: try model(named: Self.modelName(in: bytes))))
+        let chat = try ChatRequest(
+            bytes, media: configuration.settings(of: try model(named: Self.modelName(in: bytes))))
         let model = try model(named: chat.model)
         guard let upstream = upstreams[model.provider] else { throw Self.modelNotFound(chat.model) }
         let account = try account(of: principal, chat)
@@ -67,7 +68,8 @@ struct CompletionRoutes: Sendable {
         let hold = PlaceHold(
             request: request,
             origin: RequestOrigin(model: model.description, keyID: principal.keyID, endpoint: Self.endpoint),
-            promptBound: chat.size.tokenBound, outputPerChoice: chat.maxTokens ?? Int64(settings.defaultMaxOutputTokens),
+            promptBound: chat.size.tokenBound,
+            outputPerChoice: chat.maxTokens ?? Int64(settings.defaultMaxOutputTokens),
             choices: chat.choices, shrinkTo: chat.maxTokens == nil ? 256 : nil,
             allowUnpriced: configuration.allowUnpriced)
         let receipt = try await writer.admit(hold, account: account, key: key)

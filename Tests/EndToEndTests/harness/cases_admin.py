@@ -48,7 +48,7 @@ def missing(check: Checks, response: wire.Response, field: str) -> None:
 @case
 async def keys_users_pricing() -> None:
     """Users, keys and prices are made, listed, changed and deleted as the contract says, to the field."""
-    async with World(["up:finish", "up:no-usage"]) as world:
+    async with World(["up:finish", "up:no-usage", "up:slow"]) as world:
         await users(world)
         await keys(world)
         await prices(world)
@@ -174,6 +174,14 @@ async def prices(world: World) -> None:
         # 8 tokens in at 0.123456, 3 cached at 0.5, 8 out at 7.5 USD per million, 10 credits a dollar
         expected = (Decimal("0.123456") * 8 + Decimal("0.5") * 3 + Decimal("7.5") * 8) / 10**5
         check.equal(Decimal(response.header("x-ledger-charged-credits") or 0), expected.quantize(Decimal("1e-9"), rounding="ROUND_UP"), "charged credits")
+    with check.about("a price that changes in mid-request"):
+        async with gateway.chat(key, "up:slow", case="repriced", max_tokens=50) as exchange:
+            await world.provider.received("repriced")
+            await gateway.wanted("POST", "/v1/pricing", {"model_key": "up:slow", "input_price_per_million": 99, "output_price_per_million": 99})
+            await world.provider.step("repriced", everything=True)
+            response = await exchange.rest()
+        # 11 tokens in at 1, 20 out at 2 USD per million
+        check.equal(Decimal(response.header("x-ledger-charged-credits") or 0), Decimal("0.00051"), "charged credits")
     with check.about("an API's price outlives a restart; the file's does not overwrite it"):
         await gateway.wanted("POST", "/v1/pricing", {"model_key": "up:finish", "input_price_per_million": 3, "output_price_per_million": 4})
         await gateway.restart()

@@ -58,6 +58,9 @@ async def kill9(rounds: str = "3:") -> None:
         events = await world.gateway.events()
         check_settlements(world.check, events)
         check_all_records(world, records, events)
+        interrupted = sum(1 for e in events if e["name"] == "hold_released" and e["data"]["reason"] == "interrupted")
+        print(f"kill9: {interrupted} requests were interrupted", flush=True)
+        world.check.that(interrupted > 0 or int(count) < 5, "no kill interrupted a request: the load is too small to show anything")
 
 
 async def one_kill(world: World, keys: dict[str, str], records: Records, dice: random.Random, models: list[str]) -> None:

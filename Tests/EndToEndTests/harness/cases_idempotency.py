@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import wire
 from checks import Checks, case, openai_error
+from provider import sent
 from world import World, check_released, settlement
 
 REPLAYED = "idempotency-replayed"
@@ -23,12 +24,13 @@ async def charges(world: World, user: str) -> list[dict]:
 @case
 async def idempotency() -> None:
     """A completion or a top-up under the same key has the effect of once, before and after a restart and a crash."""
-    async with World(["up:finish", "up:slow", "up:refuse-429", "up:stall-mid", "up:big"]) as world:
+    async with World(["up:finish", "up:slow", "up:refuse-429", "up:big", "up:huge"]) as world:
         key = await world.gateway.user("alice", 100)
         first = await whole(world, key)
         await others(world, key)
         await simultaneous(world, key)
         await streamed(world, key)
+        await gone_before_the_answer(world, key)
         await refused(world, key)
         await top_ups(world)
         before = await world.settled("alice")
@@ -86,6 +88,11 @@ async def others(world: World, key: str) -> None:
         again = await world.gateway.answer(key, "up:big", case="big", headers=keyed("k-big"))
         same_answer(check, again, first)
         check.equal(len(await world.provider.log("big")), 1, "requests that the provider saw")
+    with check.about("an answer that is too long to be kept"):
+        first = await world.gateway.answer(key, "up:huge", case="huge", headers=keyed("k-huge"))
+        check.equal(first.status, 200, "status")
+        openai_error(check, await world.gateway.answer(key, "up:huge", case="huge", headers=keyed("k-huge")), 409)
+        check.equal(len(await world.provider.brief("huge")), 1, "requests that the provider saw")
 
 
 async def simultaneous(world: World, key: str) -> None:
@@ -114,6 +121,24 @@ async def streamed(world: World, key: str) -> None:
         check.that(first.status == 200 and first.complete, f"the answer was {first}")
         openai_error(check, await world.gateway.answer(key, "up:finish", **request), 409)
         check.equal(len(await world.provider.log("streamed")), 1, "requests that the provider saw")
+
+
+async def gone_before_the_answer(world: World, key: str) -> None:
+    """The very thing that keys are for: the client lost its connection, and asks again."""
+    check = world.check
+    with check.about("a client that lost its connection"):
+        async with world.gateway.chat(key, "up:slow", case="lost", headers=keyed("k-lost")) as exchange:
+            await world.provider.received("lost")
+            exchange.drop(reset=True)
+        await world.provider.step("lost", everything=True)
+
+        async def answered() -> wire.Response | None:
+            response = await world.gateway.answer(key, "up:slow", case="lost", headers=keyed("k-lost"))
+            return response if response.status != 409 else None
+
+        again = await wire.eventually(answered, "the repeated request is answered")
+        check.equal((again.status, again.header(REPLAYED)), (200, "true"), f"the repeated request's answer: {again}")
+        check.equal(again.body, sent(await world.provider.only("lost")), "the body")
 
 
 async def refused(world: World, key: str) -> None:

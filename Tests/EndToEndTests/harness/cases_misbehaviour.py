@@ -15,8 +15,10 @@ SHORT = {"connect_timeout_seconds": 1, "first_byte_timeout_seconds": 1, "idle_ti
 #: What a client is told of a refusal. The provider's 401 is about the gateway's key, and must not look like the client's.
 REFUSED = {
     "refuse-400": {400}, "refuse-401": {502}, "refuse-404": {404, 502}, "refuse-429": {429}, "refuse-500": {500, 502},
-    "refuse-503": {502, 503}, "refuse-html": {502},
+    "refuse-503": {502, 503}, "refuse-html": {502}, "redirect": {502},
 }
+#: The refusals whose status is not in their name's table.
+STATUSES = {"refuse-html": 502, "redirect": 307}
 #: No output came: the status, and why the hold was released.
 NOTHING = {
     "ok-html": ({502}, {"upstream_failed", "upstream_refused"}),
@@ -142,7 +144,7 @@ def ends_broken(world: World, response: wire.Response, aborted: bool) -> None:
 def check_settlement(world: World, name: str, stream: bool, event: dict) -> None:
     check = world.check
     if name in REFUSED:
-        status = 502 if name == "refuse-html" else REFUSALS[name][0]
+        status = STATUSES.get(name) or REFUSALS[name][0]
         check_released(check, event, {"upstream_refused"}, status)
     elif name == "down":
         check_released(check, event, {"upstream_unreachable"})
@@ -183,7 +185,7 @@ def odd_charge(world: World, name: str, event: dict) -> None:
     elif name in ("negative-usage", "absurd-usage"):
         check.equal(data["estimated"], True, "estimated")
         check.that("rejected_usage" in flags, f"not flagged: {flags}")
-        check.that(0 < data["completion_tokens"] <= data_bound(data), f"completion tokens: {data['completion_tokens']}")
+        check.that(0 < data["completion_tokens"] <= 8192, f"completion tokens: {data['completion_tokens']}")
         check.that(data["prompt_tokens"] > 0, f"prompt tokens: {data['prompt_tokens']}")
         check_cost(check, data)
     elif name == "cached-gt-prompt":
@@ -196,10 +198,6 @@ def odd_charge(world: World, name: str, event: dict) -> None:
         check.that("zero_usage" in flags, f"not flagged: {flags}")
     else:
         check_charge(check, event, USAGES[name])
-
-
-def data_bound(data: dict) -> int:
-    return 8192
 
 
 async def usage_of_errors(world: World) -> None:

@@ -39,7 +39,7 @@ def raw_chat(world: World, key: str, model: str, name: str, more: str) -> wire.E
 @case
 async def streams() -> None:
     """Streams arrive byte for byte whatever their delivery, and are charged as reported."""
-    models = [f"{provider}:{name}" for provider in DELIVERIES for name in STREAMED] + ["up:huge"]
+    models = [f"{provider}:{name}" for provider in DELIVERIES for name in STREAMED] + ["up:huge", "up:early-hints", "up:close-delimited"]
     async with World(models) as world:
         key = await world.gateway.user("alice", 1000)
         answered: list[tuple[str, str, str]] = []
@@ -103,9 +103,40 @@ async def charged_as_reported(world: World, answered: list[tuple[str, str, str]]
 
 
 @case
+async def stream_options() -> None:
+    """However a client says that it wants no usage chunk, the provider is asked for one and the client gets none."""
+    async with World(["up:finish"]) as world:
+        key = await world.gateway.user("alice", 100)
+        variants = ["", ',"stream_options":null', ',"stream_options":{}', ',"stream_options": { "include_usage" : false }',
+                    ',"stream_options":{"include_usage":null,"include_obfuscation":true}', ',"stream_options":{"x":[1.50]}',
+                    ',"max_tokens":null,"max_completion_tokens":null']
+        for variant in variants:
+            with world.check.about(variant or "nothing"):
+                name = world.name("options")
+                async with raw_chat(world, key, "up:finish", name, ', "stream" : true' + variant) as exchange:
+                    response = await asyncio.wait_for(exchange.rest(), 20)
+                world.check.equal(response.status, 200, f"status of {response}")
+                entry = await world.provider.only(name)
+                world.check.equal(response.body, sent(entry, with_usage_chunk=False), "the bytes")
+                world.check.equal(entry["json"].get("stream_options", {}).get("include_usage"), True, "include_usage towards the provider")
+                if "x" in entry["json"]["stream_options"]:
+                    world.check.that('"x":[1.50]' in base64.b64decode(entry["body_base64"]).decode(), "another option was written anew")
+                bounds = [entry["json"].get(field) for field in ("max_tokens", "max_completion_tokens")]
+                world.check.that(8192 in bounds, f"the output bounds towards the provider: {bounds}")
+        with world.check.about("a chunked request"):
+            body = b'{"model":"up:finish","messages":[{"role":"user","content":"hi"}],"metadata":{"case":"chunked"}}'
+            head = (f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n"
+                    "content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n").encode()
+            chunks = b"".join(b"1\r\n" + body[at: at + 1] + b"\r\n" for at in range(len(body))) + b"0\r\n\r\n"
+            response = await wire.request(world.gateway.port, "POST", "/v1/chat/completions", raw=head + chunks)
+            world.check.equal(response.status, 200, f"status of {response}")
+            await world.provider.only("chunked")
+
+
+@case
 async def whole_answers() -> None:
     """Answers that are no streams arrive byte for byte, with what they cost in the headers."""
-    names = [*STREAMED, "huge", "no-done", "echo-request", "slow-auto"]
+    names = [*STREAMED, "huge", "no-done", "echo-request", "slow-auto", "early-hints", "close-delimited"]
     models = [f"{provider}:{name}" for provider in DELIVERIES for name in names]
     async with World(models) as world:
         key = await world.gateway.user("alice", 1000)

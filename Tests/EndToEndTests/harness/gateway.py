@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import tempfile
@@ -74,6 +75,8 @@ class Gateway:
             "limits": {**LIMITS, **(limits or {})},
         } | (settings or {})
         self.env = env or {}
+        #: Beyond so many bytes no file can be written, as if the disk were full; None: no limit.
+        self.file_size_limit: int | None = None
         self.port = 0
         self.users: list[str] = []
         #: What the server printed since it was last started, bounded.
@@ -96,7 +99,7 @@ class Gateway:
         self.process = await asyncio.create_subprocess_exec(
             SERVER, "serve", "--config", str(self.config_path), "--host", "127.0.0.1", "--port", "0", *more,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-            env=environment, limit=2**22, cwd=self.folder)
+            env=environment, limit=2**22, cwd=self.folder, preexec_fn=self._limit_file_size if self.file_size_limit else None)
         self._reading = asyncio.create_task(self._read(self.process.stdout, listening))
         ended = asyncio.create_task(self.process.wait())
         await asyncio.wait({listening, ended}, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
@@ -111,6 +114,11 @@ class Gateway:
         ended.cancel()
         self.port = listening.result()
         return self
+
+    def _limit_file_size(self) -> None:
+        # Ignored, the signal leaves the failed write to tell.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.file_size_limit, self.file_size_limit))
 
     async def _read(self, stream: asyncio.StreamReader, listening: asyncio.Future) -> None:
         while line := await stream.readline():

@@ -40,8 +40,10 @@ class Answer:
     parts: list[Part]
     status: int = 200
     headers: list[tuple[str, str]] = field(default_factory=lambda: [("content-type", "text/event-stream")])
-    #: `chunked`, or `length` for a body whose length is announced.
+    #: `chunked`, `length` for a body whose length is announced, or `close` for one that ends with the connection.
     framing: str = "chunked"
+    #: What comes before the head.
+    prelude: bytes = b""
     #: What happens instead of the head: "" (it is sent), `reset` or `stall`.
     instead_of_head: str = ""
     #: After the parts: `clean`, `close` (no final chunk), `reset` or `stall`.
@@ -222,6 +224,9 @@ def refusal(model: str) -> Answer | None:
         return Answer([Part(HTML)], 502, [("content-type", "text/html; charset=utf-8")], "length")
     if model == "ok-html":
         return Answer([Part(HTML)], 200, [("content-type", "text/html; charset=utf-8")], "length")
+    if model == "redirect":
+        body = error_payload("Moved.", "redirect", None).encode()
+        return Answer([Part(body)], 307, [("content-type", "application/json"), ("location", "/v1/elsewhere")], "length")
     if model not in REFUSALS:
         return None
     status, body = REFUSALS[model]
@@ -253,10 +258,14 @@ BROKEN: dict[str, tuple[int, str, bool]] = {
     "stall-before-first": (0, "stall", False),
     "truncate-usage": (4, "clean", False),
 }
+EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nlink: </x>; rel=preload\r\n\r\n"
 UNANSWERED = {"reset-before-head": "reset", "stall-before-head": "stall"}
 ERRORS = {"error-event-first": 0, "error-event-mid": 4}
 
-NAMES = [*ORDINARY, *SHAPED, *PACED, *BROKEN, *UNANSWERED, *ERRORS, "no-done", *REFUSALS, "refuse-html", "ok-html"]
+#: Good answers in unusual frames.
+FRAMES = {"early-hints": {"prelude": EARLY_HINTS}, "close-delimited": {"framing": "close"}}
+
+NAMES = [*ORDINARY, *SHAPED, *PACED, *FRAMES, *BROKEN, *UNANSWERED, *ERRORS, "no-done", *REFUSALS, "refuse-html", "ok-html", "redirect"]
 
 
 def answer(model: str, request: dict) -> Answer | None:
@@ -284,7 +293,7 @@ def streamed(model: str, request: dict) -> Answer:
     if model in BROKEN:
         count, ending, cut = BROKEN[model]
         return Answer(parts, ending=ending, stop_after=count, cut=cut)
-    return Answer(parts, pace=PACED.get(model))
+    return Answer(parts, pace=PACED.get(model), **FRAMES.get(model, {}))
 
 
 def whole(model: str, request: dict) -> Answer:
@@ -307,7 +316,7 @@ def whole(model: str, request: dict) -> Answer:
         # A body that is cut short but properly ended can only be sent without an announced length.
         framing = "chunked" if ending == "clean" else "length"
         return Answer(parts, 200, headers, framing, ending=ending, stop_after=min(count, 1))
-    answer = Answer([Part(body.encode())], 200, headers, "length")
+    answer = Answer([Part(body.encode())], 200, headers, **{"framing": "length", **FRAMES.get(model, {})})
     if model == "slow":
         answer.pace = "step"
     elif model == "slow-auto":

@@ -280,7 +280,7 @@ class Connection(asyncio.Protocol):
         if answer.framing == "length" and isinstance(answer.pace, (str, float)):
             await self.pause(entry, answer.pace)
         entry.state = "sending"
-        await self.write(self.head_of(answer, sum(len(part.data) for part in parts)))
+        await self.write(answer.prelude + self.head_of(answer, sum(len(part.data) for part in parts)))
         for group in grouped(parts, answer, delivery):
             if answer.framing == "chunked" and answer.pace is not None:
                 await self.pause(entry, answer.pace)
@@ -308,7 +308,8 @@ class Connection(asyncio.Protocol):
 
     def head_of(self, answer: scenarios.Answer, length: int) -> bytes:
         lines = [f"HTTP/1.1 {answer.status} Stand-in"] + [f"{name}: {value}" for name, value in answer.headers]
-        lines.append("transfer-encoding: chunked" if answer.framing == "chunked" else f"content-length: {length}")
+        frames = {"chunked": "transfer-encoding: chunked", "length": f"content-length: {length}", "close": "connection: close"}
+        lines.append(frames[answer.framing])
         return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
     async def end(self, entry: Entry, answer: scenarios.Answer) -> None:
@@ -328,6 +329,9 @@ class Connection(asyncio.Protocol):
             if answer.framing == "chunked":
                 await self.write(b"0\r\n\r\n")
             entry.state = "finished"
+            if answer.framing == "close":
+                self.transport.close()
+                raise Ended
 
 
 def framed(piece: bytes) -> bytes:

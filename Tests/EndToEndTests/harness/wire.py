@@ -148,7 +148,7 @@ class Exchange:
         lines = raw.decode("latin-1").split("\r\n")
         headers = [(name.strip(), value.strip()) for name, _, value in (line.partition(":") for line in lines[1:] if line)]
         status = int(lines[0].split(" ")[1])
-        if status == 100:
+        if 100 <= status < 200:
             return await self.head()
         self.response = Response(status, headers)
         if status == 204 or (self._length == 0 and not self._chunked):
