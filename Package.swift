@@ -96,6 +96,12 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
+        .testTarget(
+            name: "LedgerServerTests", dependencies: ["LedgerServer", "Ledger", "Metering"], swiftSettings: strict),
+        .testTarget(
+            name: "EndToEndTests", dependencies: ["LedgerServer", "replay"], exclude: ["harness"], swiftSettings: strict
+        ),
+        .testTarget(name: "TidyTests", swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )

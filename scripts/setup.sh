@@ -28,5 +28,5 @@ fi
 if ! .venv/bin/python -c 'import openai, httpx' 2>/dev/null; then
     echo "installing the openai SDK into .venv"
     python3 -m venv .venv
-    .venv/bin/pip install --quiet --disable-pip-version-check 'openai>=1.50' 'httpx>=0.27'
+    .venv/bin/pip install --quiet --disable-pip-version-check -r Tests/EndToEndTests/harness/requirements.txt
 fi

@@ -113,6 +113,7 @@ struct Gateway: Sendable {
             router: router,
             server: .http1(
                 configuration: .init(
+                    additionalChannelHandlers: [ClientPresence()],
                     idleTimeout: .seconds(Int64(limits.clientIdleTimeoutSeconds)),
                     httpDecoderConfiguration: .init(
                         maxHeaderFieldSize: limits.maxHeaderBytes, maxHeaderListSize: limits.maxHeaderBytes))),

@@ -122,6 +122,8 @@ public enum ReleaseReason: String, Sendable, CaseIterable {
     case upstreamFailed = "upstream_failed"
     /// The upstream did not answer in time.
     case timeout
+    /// The client left, and the upstream delivered no output in the time for which it was still listened to.
+    case clientGone = "client_gone"
     /// The server was stopping before the upstream had delivered any output.
     case shutdown
     /// The process ended while the request was under way; what the upstream billed for it is unknown.

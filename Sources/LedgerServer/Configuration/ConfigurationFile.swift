@@ -26,7 +26,7 @@ struct ConfigurationSection {
         do {
             root = try Yams.compose(yaml: yaml)
         } catch let error as YamlError {
-            throw ConfigurationError("the file is no valid YAML: \(error)")
+            throw Self.unreadable(error)
         } catch {
             throw ConfigurationError("the file cannot be read as YAML")
         }
@@ -53,6 +53,20 @@ struct ConfigurationSection {
                 throw ConfigurationError("is there twice", key: full, line: key.mark?.line)
             }
             members.append((name, value, key.mark?.line))
+        }
+    }
+
+    /// What is wrong with the YAML itself, without the lines that Yams would quote: they may hold secrets.
+    private static func unreadable(_ error: YamlError) -> ConfigurationError {
+        switch error {
+        case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _),
+            .composer(_, let problem, let mark, _):
+            return ConfigurationError("the file is no valid YAML: \(problem)", line: mark.line)
+        case .duplicatedKeysInMapping(let duplicates, let context):
+            let keys = duplicates.joined(separator: ", ")
+            return ConfigurationError("is there twice", key: keys, line: context.mark.line)
+        default:
+            return ConfigurationError("the file is no valid YAML")
         }
     }
 

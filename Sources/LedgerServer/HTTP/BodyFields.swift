@@ -1,6 +1,7 @@
 import Hummingbird
 import Ledger
 import NIOCore
+import NIOHTTP1
 import WireJSON
 
 /// The members of a request's JSON body, each still as it was written: amounts are read from their digits, never through a
@@ -14,12 +15,14 @@ struct BodyFields {
 
     /// Reads a JSON object; a missing or malformed body is a 422, as in the contract.
     init(_ request: Request) async throws {
-        let buffer = try await request.body.collect(upTo: Self.maximumBytes)
-        try self.init(Array(buffer.readableBytesView))
+        try self.init(try await request.wholeBody(upTo: Self.maximumBytes))
     }
 
     init(_ bytes: [UInt8]) throws {
         self.bytes = bytes
+        guard String(validating: bytes, as: UTF8.self) != nil else {
+            throw GatewayError.validation(kind: "json_invalid", field: "0", message: "The body is not valid UTF-8")
+        }
         do {
             members = try bytes.withUnsafeBufferPointer { buffer in
                 var members: [String: Range<Int>] = [:]
@@ -132,6 +135,21 @@ struct Page {
         }
         skip = try value("skip", 0, 0...1_000_000_000)
         limit = try value("limit", defaultLimit, 1...maximum)
+    }
+}
+
+extension Request {
+    /// The whole body, or a 4xx that says why there is none.
+    func wholeBody(upTo limit: Int) async throws -> [UInt8] {
+        do {
+            return Array(try await body.collect(upTo: limit).readableBytesView)
+        } catch is NIOTooManyBytesError {
+            throw GatewayError(.contentTooLarge, "body_too_large", "The request body is longer than \(limit) bytes")
+        } catch is HTTPParserError {
+            throw GatewayError(.badRequest, "invalid_http", "The request body is not framed as HTTP/1.1 wants it")
+        } catch {
+            throw GatewayError(.badRequest, "body_incomplete", "The request body broke off")
+        }
     }
 }
 

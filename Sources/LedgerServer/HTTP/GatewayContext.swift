@@ -1,5 +1,6 @@
 import Hummingbird
 import Ledger
+import NIOCore
 import Synchronization
 
 /// What is known of a request while it is handled.
@@ -7,9 +8,12 @@ struct GatewayContext: RequestContext {
     var coreContext: CoreRequestContextStorage
     /// Names the request in answers (`x-request-id`), in the log and, where it reaches a model, in the ledger.
     let requestID: Ledger.RequestID
+    /// The client's connection.
+    let channel: any Channel
 
     init(source: ApplicationRequestContextSource) {
         coreContext = CoreRequestContextStorage(source: source)
+        channel = source.channel
         requestID = Ledger.RequestID.random()
     }
 }

@@ -2,7 +2,6 @@ import HTTPTypes
 import Hummingbird
 import Ledger
 import Logging
-import NIOCore
 
 /// Turns every error into an answer, names the request in it, and writes one line to the log: no body, no query, no credential.
 struct GatewayMiddleware: RouterMiddleware {
@@ -38,8 +37,6 @@ struct GatewayMiddleware: RouterMiddleware {
         switch error {
         case let error as GatewayError: answer = error
         case let error as LedgerError: answer = GatewayError(error)
-        case is NIOTooManyBytesError:
-            answer = GatewayError(.contentTooLarge, "body_too_large", "The request body is too large")
         case let error as HTTPError where error.status == .notFound:
             answer = GatewayError(.notFound, "not_found", "Not Found")
         case let error as any HTTPResponseError where error.status.code < 500:

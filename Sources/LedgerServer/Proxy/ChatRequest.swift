@@ -35,6 +35,9 @@ struct ChatRequest {
     /// Reads a body; throws a 400 that says what is wrong with it.
     init(_ body: [UInt8], media: ModelConfiguration) throws {
         self.body = body
+        guard String(validating: body, as: UTF8.self) != nil else {
+            throw GatewayError(.badRequest, "invalid_utf8", "The request body is not valid UTF-8")
+        }
         var reader = ChatRequestReader(media: media)
         do {
             try body.withUnsafeBufferPointer { try reader.read($0) }

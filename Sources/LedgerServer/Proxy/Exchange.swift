@@ -59,7 +59,9 @@ struct Exchange: Sendable {
                 let body = try? await response.body.collect(upTo: UpstreamFailure.maximumErrorBytes)
                 throw UpstreamFailure.refused(response, body: body.map { Array($0.readableBytesView) } ?? [])
             }
-            if request.isStream {
+            // A stream was asked for; what says that it is something else is read as a whole answer, or as none.
+            let contentType = response.headers.first(name: "content-type") ?? "text/event-stream"
+            if request.isStream, contentType.lowercased().hasPrefix("text/event-stream") {
                 await stream(response, watch, mailbox)
             } else {
                 try await answer(response, watch, mailbox)
@@ -104,7 +106,9 @@ struct Exchange: Sendable {
                 .answer(
                     StoredAnswer(
                         contentType: contentType, body: bytes, charged: charge.credits, balance: charge.balance)))
-        case .failure(let error): await mailbox.send(.failure(error))
+        case .failure(let error):
+            await mailbox.send(.failure(error))
+            await release(.internalError, status: 200, watch)
         }
     }
 
@@ -133,14 +137,11 @@ struct Exchange: Sendable {
         if !rest.isEmpty { await deliver(ByteBuffer(bytes: rest), watch, mailbox) }
         let reading = meter.reading
         let isComplete = !broke && watch.cutReason == nil && (meter.isComplete || reading.hasError)
-        let failure = isComplete ? nil : await settleBroken(reading, watch)
-        if isComplete { await settleComplete(reading, watch) }
-        if let failure {
+        let end = Part.end(of: isComplete ? nil : Self.failure(of: watch.cutReason))
+        await settle(reading, isComplete: isComplete, watch) { part in
             // An event that broke off must be ended before another can be told.
-            if !isWhole { await mailbox.send(.piece(ByteBuffer(string: "\n\n"))) }
-            await mailbox.send(.broken(failure))
-        } else {
-            await mailbox.send(.end)
+            if case .broken = part ?? end, !isWhole { await mailbox.send(.piece(ByteBuffer(string: "\n\n"))) }
+            await mailbox.send(part ?? end)
         }
     }
 
@@ -150,28 +151,40 @@ struct Exchange: Sendable {
         await mailbox.send(.piece(piece))
     }
 
-    /// Settles a stream that the provider ended as it meant to, be it with an error event.
-    private func settleComplete(_ reading: CompletionReading, _ watch: RequestWatch) async {
-        if reading.hasError, reading.outputBytes == 0, !reading.usage.isPresent {
-            return await release(.upstreamFailed, status: 200, watch)
+    /// Settles a stream and ends it for the client: properly only when the charge is durable.
+    ///
+    /// What the client has received is charged, if need be after the disk has recovered; it is told at once that something broke.
+    private func settle(
+        _ reading: CompletionReading, isComplete: Bool, _ watch: RequestWatch, tell: (Part?) async -> Void
+    ) async {
+        let cut = watch.cutReason
+        let command: Command.Action
+        if reading.outputBytes == 0, !reading.usage.isPresent, !isComplete || reading.hasError {
+            command = .releaseHold(
+                ReleaseHold(
+                    request: hold.request, reason: cut?.releaseReason ?? .upstreamFailed, upstreamStatus: 200))
+        } else {
+            let outcome: Outcome =
+                cut?.outcome
+                ?? (!isComplete || reading.hasError ? .upstreamFailed : watch.isClientGone ? .clientGone : .finished)
+            command = .charge(ChargeRequest(request: hold.request, outcome: outcome, report: report(reading)))
         }
-        let outcome: Outcome = reading.hasError ? .upstreamFailed : watch.isClientGone ? .clientGone : .finished
-        _ = await charge(reading, outcome: outcome, answer: nil, watch)
+        watch.enter(.settling)
+        do {
+            _ = try await submit(command, answer: nil)
+            await tell(nil)
+        } catch {
+            await tell(.broken(GatewayError(error)))
+            await settleLater(command)
+        }
     }
 
-    /// Settles a stream that broke off, and gives what the client is told.
-    private func settleBroken(_ reading: CompletionReading, _ watch: RequestWatch) async -> GatewayError {
-        let cut = watch.cutReason
-        if reading.outputBytes == 0, !reading.usage.isPresent {
-            await release(cut?.releaseReason ?? .upstreamFailed, status: 200, watch)
-        } else {
-            _ = await charge(reading, outcome: cut?.outcome ?? .upstreamFailed, answer: nil, watch)
-        }
+    private static func failure(of cut: CutReason?) -> GatewayError {
         switch cut {
-        case .shutdown: return Self.shuttingDown
+        case .shutdown: shuttingDown
         case .idle, .duration:
-            return GatewayError(.gatewayTimeout, "upstream_timeout", "The provider stopped answering in time")
-        case .drained, nil: return GatewayError(.badGateway, "upstream_failed", "The provider's answer broke off")
+            GatewayError(.gatewayTimeout, "upstream_timeout", "The provider stopped answering in time")
+        case .drained, nil: GatewayError(.badGateway, "upstream_failed", "The provider's answer broke off")
         }
     }
 
@@ -180,39 +193,78 @@ struct Exchange: Sendable {
 
     // MARK: Settlement
 
-    /// Charges what was metered. Where the ledger cannot take the charge, the hold stays open, and a restart reports it.
+    private func report(_ reading: CompletionReading) -> UsageReport {
+        reading.usage.report(
+            prompt: request.size, outputBytes: reading.outputBytes, bounds: hold, servedModel: reading.servedModel)
+    }
+
+    private func submit(_ action: Command.Action, answer: PendingAnswer?) async throws(LedgerError) -> Receipt {
+        if case .charge(let charge) = action {
+            return try await writer.charge(charge, account: account, key: requestKey, answer: answer)
+        }
+        return try await writer.submit(Command(account: account, action: action))
+    }
+
+    /// Charges an answer before it is given. Where that fails it is not given, and so it is not charged later either.
     private func charge(
         _ reading: CompletionReading, outcome: Outcome, answer: PendingAnswer?, _ watch: RequestWatch
     ) async -> Result<RequestCharged, GatewayError> {
         watch.enter(.settling)
-        let report = reading.usage.report(
-            prompt: request.size, outputBytes: reading.outputBytes, bounds: hold, servedModel: reading.servedModel)
+        let charge = ChargeRequest(request: hold.request, outcome: outcome, report: report(reading))
         do {
-            let receipt = try await writer.charge(
-                ChargeRequest(request: hold.request, outcome: outcome, report: report), account: account,
-                key: requestKey, answer: answer)
+            let receipt = try await submit(.charge(charge), answer: answer)
             guard case .requestCharged(let charge)? = receipt.event?.event else {
                 return .failure(GatewayError(.internalServerError, "internal_error", "Internal server error"))
             }
             return .success(charge)
         } catch {
-            logger.critical(
-                "a request could not be charged: its hold stays open",
-                metadata: ["request_id": "\(hold.request)", "account": "\(account)", "error": "\(error)"])
-            if case .refused = error { await release(.internalError, status: nil, watch) }
             return .failure(GatewayError(error))
         }
     }
 
     private func release(_ reason: ReleaseReason, status: Int64?, _ watch: RequestWatch) async {
         watch.enter(.settling)
+        let release = Command.Action.releaseHold(
+            ReleaseHold(request: hold.request, reason: reason, upstreamStatus: status))
         do {
-            let release = ReleaseHold(request: hold.request, reason: reason, upstreamStatus: status)
-            _ = try await writer.submit(Command(account: account, action: .releaseHold(release)))
+            _ = try await submit(release, answer: nil)
         } catch {
-            logger.critical(
-                "a hold could not be released: it stays open until a restart",
-                metadata: ["request_id": "\(hold.request)", "account": "\(account)", "error": "\(error)"])
+            await settleLater(release)
         }
+    }
+
+    /// Tries a settlement again until the ledger takes it: a disk that was full has room again. It gives up when the writer has
+    /// stopped for good or the server is stopping; then the hold stays open, and the next start reports it.
+    private func settleLater(_ action: Command.Action) async {
+        logger.critical(
+            "a request could not be settled: trying again",
+            metadata: ["request_id": "\(hold.request)", "account": "\(account)"])
+        var action = action
+        var pause = 1
+        while !registry.isStopping {
+            // A task that was cut off cannot sleep: it waits in another.
+            let seconds = pause
+            await Task.detached { try? await Task.sleep(for: .seconds(seconds)) }.value
+            pause = min(pause * 2, 30)
+            do {
+                _ = try await submit(action, answer: nil)
+                return
+            } catch {
+                switch error {
+                case .refused:
+                    // The rules take no such charge (its figures do not fit): the hold must not stay open for that.
+                    guard case .charge = action else { return }
+                    action = .releaseHold(ReleaseHold(request: hold.request, reason: .internalError))
+                case .stopped: return
+                default: break
+                }
+            }
+        }
+    }
+}
+
+extension Exchange.Part {
+    fileprivate static func end(of failure: GatewayError?) -> Exchange.Part {
+        failure.map { .broken($0) } ?? .end
     }
 }

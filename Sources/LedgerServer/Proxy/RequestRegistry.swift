@@ -19,7 +19,8 @@ enum CutReason: Sendable {
     var releaseReason: ReleaseReason {
         switch self {
         case .shutdown: .shutdown
-        case .idle, .duration, .drained: .timeout
+        case .idle, .duration: .timeout
+        case .drained: .clientGone
         }
     }
 }
@@ -32,6 +33,7 @@ final class RequestWatch: Sendable {
         var phase = Phase.head
         var since = ContinuousClock.now
         var clientGoneAt: ContinuousClock.Instant?
+        var inputClosedAt: ContinuousClock.Instant?
         var cut: CutReason?
         var task: Task<Void, Never>?
         var leaveClient: (@Sendable () -> Void)?
@@ -52,6 +54,14 @@ final class RequestWatch: Sendable {
     func clientGone() {
         state.withLock { state in
             if state.clientGoneAt == nil { state.clientGoneAt = .now }
+        }
+    }
+
+    /// Notes that the client will send no more: it has left, or it has closed its half of the connection and still reads. Which of them
+    /// cannot be told before the next write, so it is served on, but for no longer than a client that has left.
+    func clientInputClosed() {
+        state.withLock { state in
+            if state.inputClosedAt == nil { state.inputClosedAt = .now }
         }
     }
 
@@ -83,7 +93,7 @@ final class RequestWatch: Sendable {
 
     /// Cuts it off where a bound is exceeded.
     func check(_ limits: Limits, at now: ContinuousClock.Instant) {
-        let (phase, since, goneAt) = state.withLock { ($0.phase, $0.since, $0.clientGoneAt) }
+        let (phase, since, goneAt) = state.withLock { ($0.phase, $0.since, $0.clientGoneAt ?? $0.inputClosedAt) }
         if now - startedAt > .seconds(limits.streamDurationSeconds) { return cut(.duration) }
         if let goneAt, now - goneAt > .seconds(limits.drainTimeoutSeconds) { return cut(.drained) }
         guard now - since > .seconds(limits.idleTimeoutSeconds) else { return }

@@ -26,8 +26,7 @@ struct CompletionRoutes: Sendable {
 
     @Sendable func complete(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let principal = try await authenticator.principal(of: request)
-        let body = try await request.body.collect(upTo: configuration.limits.maxBodyBytes)
-        let bytes = Array(body.readableBytesView)
+        let bytes = try await request.wholeBody(upTo: configuration.limits.maxBodyBytes)
         // The media figures depend on the model, which the body names: it is looked up in a first, cheap pass.
         let chat = try ChatRequest(
             bytes, media: configuration.settings(of: try model(named: Self.modelName(in: bytes))))
@@ -36,6 +35,7 @@ struct CompletionRoutes: Sendable {
         let account = try account(of: principal, chat)
         let key = try requestKey(request, account: account, chat)
         let watch = try registry.begin()
+        context.channel.whenClientInputCloses { watch.clientInputClosed() }
         let hold: HoldPlaced
         do {
             hold = try await admit(

@@ -134,7 +134,7 @@ async def drain_bound() -> None:
                 if count:
                     check_estimate(world.check, event, {"client_gone", "timeout"})
                 elif event["name"] == "hold_released":
-                    check_released(world.check, event, {"timeout", "upstream_failed"})
+                    check_released(world.check, event, {"client_gone"})
 
 
 @case

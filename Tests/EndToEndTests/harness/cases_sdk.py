@@ -15,8 +15,11 @@ TEXT = "".join(scenarios.WORDS)
 @case
 async def sdk() -> None:
     """The openai SDK chats, streams, cancels, lists the models and reads the errors."""
-    import httpx
-    import openai
+    try:
+        import httpx
+        import openai
+    except ImportError as error:
+        raise AssertionError(f"this interpreter lacks a package: {error}; install requirements.txt") from None
 
     async with World(["up:finish", "up:slow", "up:refuse-429", "up:error-event-mid", "up:truncate-mid", "c7:finish", "crlf:finish"]) as world:
         key = await world.gateway.user("alice", 100)
