@@ -52,6 +52,7 @@ struct Events: ParsableCommand {
             throw unusable(error)
         }
         do {
+            var output = ""
             try file.snapshot { view in
                 try view.scan(account: id) { row, hash in
                     switch from {
@@ -64,10 +65,15 @@ struct Events: ParsableCommand {
                     case .instant(let end)? where row.recordedAt >= end.microseconds: return false
                     default: break
                     }
-                    write(Self.line(row, hash))
+                    output += Self.line(row, hash) + "\n"
+                    if output.utf8.count > 1 << 16 {
+                        FileHandle.standardOutput.write(Data(output.utf8))
+                        output = ""
+                    }
                     return true
                 }
             }
+            FileHandle.standardOutput.write(Data(output.utf8))
         } catch {
             throw unusable(error)
         }
