@@ -109,11 +109,11 @@ async def broken(world: World, key: str, name: str, stream: bool) -> wire.Respon
     check, label = world.check, world.name("broken")
     options = {"stream_options": {"include_usage": True}} if name != "truncate-mid" else {}
     async with world.gateway.chat(key, f"up:{name}", stream=stream, case=label, **(options if stream else {})) as exchange:
-        if name == "reset-mid":
+        if name in ("reset-mid", "truncate-chunked"):
             await world.provider.received(label)
             if stream:
                 await asyncio.wait_for(exchange.events(3), 5)
-            await wire.eventually(lambda: world.provider.step(label), "the reset is let go")
+            await wire.eventually(lambda: world.provider.step(label), "the break is let go")
         response = await asyncio.wait_for(exchange.rest(), 15)
     if not stream:
         openai_error(check, response, BROKEN[name][0])

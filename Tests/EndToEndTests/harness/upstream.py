@@ -322,6 +322,8 @@ class Connection(asyncio.Protocol):
             self.reset()
             raise Ended
         elif answer.ending == "close":
+            # An HTTP client may drop what it has read and not yet handed on when the connection ends under it.
+            await self.unless_gone(entry.steps.acquire(), RESET_GRACE_SECONDS)
             entry.state = "closed"
             self.transport.close()
             raise Ended
