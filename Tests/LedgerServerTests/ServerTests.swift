@@ -11,43 +11,70 @@ struct ChatRequestTests {
 
     static func upstream(_ body: String, bound: Int64? = nil) throws -> String {
         let chat = try ChatRequest(Array(body.utf8), media: model)
-        return String(decoding: chat.upstreamBody(model: "m", outputBound: bound, boundField: "max_tokens"), as: UTF8.self)
+        return String(
+            decoding: chat.upstreamBody(model: "m", outputBound: bound, boundField: "max_tokens"), as: UTF8.self)
     }
 
-    @Test("only what must be exchanged is; every other byte stays", arguments: [
-        (#"{"model":"up:m","messages":[]}"#, nil, #"{"model":"m","messages":[]}"#),
-        (#"{ "messages" : [ ] , "x":1.50e0, "model" : "up:m" }"#, nil, #"{ "messages" : [ ] , "x":1.50e0, "model" : "m" }"#),
-        (#"{"model":"up:m","messages":[]}"#, 256, #"{"model":"m","messages":[],"max_tokens":256}"#),
-        (#"{"model":"up:m","max_tokens":null,"messages":[]}"#, 256, #"{"model":"m","max_tokens":256,"messages":[]}"#),
-        (#"{"model":"up:m","messages":[],"stream":true}"#, nil,
-            #"{"model":"m","messages":[],"stream":true,"stream_options":{"include_usage":true}}"#),
-        (#"{"model":"up:m","messages":[],"stream":true,"stream_options":{}}"#, nil,
-            #"{"model":"m","messages":[],"stream":true,"stream_options":{"include_usage":true}}"#),
-        (#"{"model":"up:m","messages":[],"stream":true,"stream_options":{"other":1}}"#, nil,
-            #"{"model":"m","messages":[],"stream":true,"stream_options":{"include_usage":true,"other":1}}"#),
-        (#"{"model":"up:m","messages":[],"stream":true,"stream_options":{"include_usage":false,"other":1}}"#, nil,
-            #"{"model":"m","messages":[],"stream":true,"stream_options":{"include_usage":true,"other":1}}"#),
-        (#"{"model":"up:m","messages":[],"stream":true,"stream_options":null}"#, nil,
-            #"{"model":"m","messages":[],"stream":true,"stream_options":{"include_usage":true}}"#),
-        (#"{"model":"up:m","messages":[],"stream":true,"stream_options":{"include_usage":true}}"#, nil,
-            #"{"model":"m","messages":[],"stream":true,"stream_options":{"include_usage":true}}"#),
-        (#"{"mod\u0065l":"up:\u006d","messages":[]}"#, nil, #"{"mod\u0065l":"m","messages":[]}"#),
-    ] as [(String, Int64?, String)])
+    @Test(
+        "only what must be exchanged is; every other byte stays",
+        arguments: [
+            (#"{"model":"up:m","messages":[]}"#, nil, #"{"model":"m","messages":[]}"#),
+            (
+                #"{ "messages" : [ ] , "x":1.50e0, "model" : "up:m" }"#, nil,
+                #"{ "messages" : [ ] , "x":1.50e0, "model" : "m" }"#
+            ),
+            (#"{"model":"up:m","messages":[]}"#, 256, #"{"model":"m","messages":[],"max_tokens":256}"#),
+            (
+                #"{"model":"up:m","max_tokens":null,"messages":[]}"#, 256,
+                #"{"model":"m","max_tokens":256,"messages":[]}"#
+            ),
+            (
+                #"{"model":"up:m","messages":[],"stream":true}"#, nil,
+                #"{"model":"m","messages":[],"stream":true,"stream_options":{"include_usage":true}}"#
+            ),
+            (
+                #"{"model":"up:m","messages":[],"stream":true,"stream_options":{}}"#, nil,
+                #"{"model":"m","messages":[],"stream":true,"stream_options":{"include_usage":true}}"#
+            ),
+            (
+                #"{"model":"up:m","messages":[],"stream":true,"stream_options":{"other":1}}"#, nil,
+                #"{"model":"m","messages":[],"stream":true,"stream_options":{"include_usage":true,"other":1}}"#
+            ),
+            (
+                #"{"model":"up:m","messages":[],"stream":true,"stream_options":{"include_usage":false,"other":1}}"#,
+                nil,
+                #"{"model":"m","messages":[],"stream":true,"stream_options":{"include_usage":true,"other":1}}"#
+            ),
+            (
+                #"{"model":"up:m","messages":[],"stream":true,"stream_options":null}"#, nil,
+                #"{"model":"m","messages":[],"stream":true,"stream_options":{"include_usage":true}}"#
+            ),
+            (
+                #"{"model":"up:m","messages":[],"stream":true,"stream_options":{"include_usage":true}}"#, nil,
+                #"{"model":"m","messages":[],"stream":true,"stream_options":{"include_usage":true}}"#
+            ),
+            (#"{"mod\u0065l":"up:\u006d","messages":[]}"#, nil, #"{"mod\u0065l":"m","messages":[]}"#),
+        ] as [(String, Int64?, String)])
     func edits(body: String, bound: Int64?, expected: String) throws {
         #expect(try Self.upstream(body, bound: bound) == expected)
     }
 
-    @Test("what cannot be understood is refused", arguments: [
-        "", "[]", "null", "{", #"{"model":"a:b"}"#, #"{"messages":[]}"#, #"{"model":1,"messages":[]}"#, #"{"model":"a:b","messages":{}}"#,
-        #"{"model":"a:b","model":"c:d","messages":[]}"#, #"{"model":"a:b","mod\u0065l":"c:d","messages":[]}"#,
-        #"{"model":"a:b","messages":[],"max_tokens":0}"#, #"{"model":"a:b","messages":[],"max_tokens":-5}"#,
-        #"{"model":"a:b","messages":[],"max_tokens":1.5}"#, #"{"model":"a:b","messages":[],"max_tokens":"9"}"#,
-        #"{"model":"a:b","messages":[],"max_tokens":99999999999999999999}"#, #"{"model":"a:b","messages":[],"n":0}"#,
-        #"{"model":"a:b","messages":[],"n":129}"#, #"{"model":"a:b","messages":[],"stream":"yes"}"#,
-        #"{"model":"a:b","messages":[],"stream_options":{"include_usage":true,"include_usage":false}}"#,
-        #"{"model":"a:b","messages":[]} x"#, String(repeating: "[", count: 10_000),
-        #"{"model":"a:b","messages":"# + String(repeating: "[", count: 200) + String(repeating: "]", count: 200) + "}",
-    ])
+    @Test(
+        "what cannot be understood is refused",
+        arguments: [
+            "", "[]", "null", "{", #"{"model":"a:b"}"#, #"{"messages":[]}"#, #"{"model":1,"messages":[]}"#,
+            #"{"model":"a:b","messages":{}}"#,
+            #"{"model":"a:b","model":"c:d","messages":[]}"#, #"{"model":"a:b","mod\u0065l":"c:d","messages":[]}"#,
+            #"{"model":"a:b","messages":[],"max_tokens":0}"#, #"{"model":"a:b","messages":[],"max_tokens":-5}"#,
+            #"{"model":"a:b","messages":[],"max_tokens":1.5}"#, #"{"model":"a:b","messages":[],"max_tokens":"9"}"#,
+            #"{"model":"a:b","messages":[],"max_tokens":99999999999999999999}"#,
+            #"{"model":"a:b","messages":[],"n":0}"#,
+            #"{"model":"a:b","messages":[],"n":129}"#, #"{"model":"a:b","messages":[],"stream":"yes"}"#,
+            #"{"model":"a:b","messages":[],"stream_options":{"include_usage":true,"include_usage":false}}"#,
+            #"{"model":"a:b","messages":[]} x"#, String(repeating: "[", count: 10_000),
+            #"{"model":"a:b","messages":"# + String(repeating: "[", count: 200) + String(repeating: "]", count: 200)
+                + "}",
+        ])
     func refused(body: String) {
         #expect(throws: GatewayError.self) { try ChatRequest(Array(body.utf8), media: Self.model) }
     }
@@ -60,7 +87,8 @@ struct ChatRequestTests {
         #expect(sizes[0] == sizes[1])
         #expect(sizes[0].textBytes >= 6)
         let image = String(repeating: "A", count: 100_000)
-        let body = #"{"model":"a:b","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,\#(image)"}}]}]}"#
+        let body =
+            #"{"model":"a:b","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,\#(image)"}}]}]}"#
         let size = try ChatRequest(Array(body.utf8), media: Self.model).size
         #expect(size.mediaTokens == 4096 && size.textBytes < 200)
         // Settings are no prompt; unknown fields may be.
@@ -88,27 +116,46 @@ struct ConfigurationTests {
     func variables() throws {
         let yaml = "master_key: ${KEY}\nport: ${PORT:-9000}\nhost: ${EMPTY:-localhost}\n"
         let configuration = try Self.read(yaml, ["KEY": "12345678", "EMPTY": ""])
-        #expect(configuration.port == 9000 && configuration.host == "localhost" && configuration.masterKey == "12345678")
+        #expect(
+            configuration.port == 9000 && configuration.host == "localhost" && configuration.masterKey == "12345678")
         #expect(try Self.read(Self.minimal, ["GATEWAY_PORT": "7"]).port == 7)
-        #expect(try Self.read(Self.minimal + "limits: {queue_length: 5}", ["GATEWAY_LIMITS_QUEUE_LENGTH": "6"]).limits.queueLength == 6)
-        #expect(try ServerConfiguration(yaml: Self.minimal + "port: 1", environment: ["GATEWAY_PORT": "2"], port: 3).port == 3)
+        #expect(
+            try Self.read(Self.minimal + "limits: {queue_length: 5}", ["GATEWAY_LIMITS_QUEUE_LENGTH": "6"]).limits
+                .queueLength == 6)
+        #expect(
+            try ServerConfiguration(yaml: Self.minimal + "port: 1", environment: ["GATEWAY_PORT": "2"], port: 3).port
+                == 3)
     }
 
-    @Test("what is wrong is refused by its key", arguments: [
-        ("", "master_key"), ("master_key: short", "master_key"), (minimal + "prot: 1", "prot"), (minimal + "port: many", "port"),
-        (minimal + "port: 70000", "port"), (minimal + "host: ${NOT_SET}", "NOT_SET"), (minimal + "host: ${OPEN", "host"),
-        (minimal + "database_url: postgres://x", "database_url"), (minimal + "limits: {queue: 1}", "limits.queue"),
-        (minimal + "limits: 5", "limits"), (minimal + "providers: {up: {api_base: ftp://x, api_key: k}}", "providers.up.api_base"),
-        (minimal + "providers: {up: {api_base: http://x}}", "providers.up.api_key"),
-        (minimal + "providers: {up: {kind: other, api_key: k}}", "providers.up.kind"),
-        (minimal + "pricing: {\"up:m\": {input_price_per_million: 1, output_price_per_million: 1}}", "pricing.up:m"),
-        (minimal + "providers: {d: {kind: demo}}\npricing: {\"d:m\": {input_price_per_million: 0.0000001, output_price_per_million: 1}}",
-            "pricing.d:m.input_price_per_million"),
-        (minimal + "providers: {d: {kind: demo}}\npricing: {\"d:m\": {input_price_per_million: 1}}", "pricing.d:m"),
-        (minimal + "providers: {d: {kind: demo}}\npricing: {\"d:m\": {input_price_per_million: -1, output_price_per_million: 1}}",
-            "pricing.d:m.input_price_per_million"),
-        (minimal + "model_map: {m: \"x:m\"}", "model_map.m"), (minimal + "port: [1", "YAML"), ("- 1", "mapping"),
-    ])
+    @Test(
+        "what is wrong is refused by its key",
+        arguments: [
+            ("", "master_key"), ("master_key: short", "master_key"), (minimal + "prot: 1", "prot"),
+            (minimal + "port: many", "port"),
+            (minimal + "port: 70000", "port"), (minimal + "host: ${NOT_SET}", "NOT_SET"),
+            (minimal + "host: ${OPEN", "host"),
+            (minimal + "database_url: postgres://x", "database_url"), (minimal + "limits: {queue: 1}", "limits.queue"),
+            (minimal + "limits: 5", "limits"),
+            (minimal + "providers: {up: {api_base: ftp://x, api_key: k}}", "providers.up.api_base"),
+            (minimal + "providers: {up: {api_base: http://x}}", "providers.up.api_key"),
+            (minimal + "providers: {up: {kind: other, api_key: k}}", "providers.up.kind"),
+            (
+                minimal + "pricing: {\"up:m\": {input_price_per_million: 1, output_price_per_million: 1}}",
+                "pricing.up:m"
+            ),
+            (
+                minimal
+                    + "providers: {d: {kind: demo}}\npricing: {\"d:m\": {input_price_per_million: 0.0000001, output_price_per_million: 1}}",
+                "pricing.d:m.input_price_per_million"
+            ),
+            (minimal + "providers: {d: {kind: demo}}\npricing: {\"d:m\": {input_price_per_million: 1}}", "pricing.d:m"),
+            (
+                minimal
+                    + "providers: {d: {kind: demo}}\npricing: {\"d:m\": {input_price_per_million: -1, output_price_per_million: 1}}",
+                "pricing.d:m.input_price_per_million"
+            ),
+            (minimal + "model_map: {m: \"x:m\"}", "model_map.m"), (minimal + "port: [1", "YAML"), ("- 1", "mapping"),
+        ])
     func refused(yaml: String, key: String) {
         do {
             _ = try Self.read(yaml)
@@ -142,7 +189,8 @@ struct ConfigurationTests {
             """
         let configuration = try Self.read(yaml)
         #expect(configuration.warnings.count == 6)
-        #expect(configuration.pricing["openai:gpt-4o"] == Price(input: 2_500_000, output: 10_000_000, cached: 1_250_000))
+        #expect(
+            configuration.pricing["openai:gpt-4o"] == Price(input: 2_500_000, output: 10_000_000, cached: 1_250_000))
         #expect(configuration.providers["openai"]?.apiBase == "https://api.openai.com/v1")
     }
 }
