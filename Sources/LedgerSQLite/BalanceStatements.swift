@@ -38,11 +38,11 @@ final class BalanceStatements {
         saveBalance.bind(account.debt.nanos, at: 7)
         saveBalance.bind(account.held.nanos, at: 8)
         saveBalance.bind(Int64(account.holds.count), at: 9)
-        saveBalance.bind(Self.text(account.totals.granted), at: 10)
-        saveBalance.bind(Self.text(account.totals.expired), at: 11)
-        saveBalance.bind(Self.text(account.totals.charged), at: 12)
-        saveBalance.bind(Self.text(account.totals.reversed), at: 13)
-        saveBalance.bind(Self.text(account.totals.withdrawn), at: 14)
+        saveBalance.bind(Int64(clamping: account.totals.granted), at: 10)
+        saveBalance.bind(Int64(clamping: account.totals.expired), at: 11)
+        saveBalance.bind(Int64(clamping: account.totals.charged), at: 12)
+        saveBalance.bind(Int64(clamping: account.totals.reversed), at: 13)
+        saveBalance.bind(Int64(clamping: account.totals.withdrawn), at: 14)
         try saveBalance.run()
         for id in changedGrants {
             guard let grant = account.grant(id) else { continue }
@@ -56,10 +56,5 @@ final class BalanceStatements {
             saveGrant.bind(grant.debtRepaid.nanos, at: 8)
             try saveGrant.run()
         }
-    }
-
-    /// Decimal text; sums beyond 64 bits are rare, and slower to write.
-    static func text(_ value: Int128) -> String {
-        Int64(exactly: value).map { String($0) } ?? String(value)
     }
 }

@@ -113,7 +113,7 @@ public final class LedgerView {
             let account = balances.text(0)
             var row = BalanceRow(
                 figures: [1, 3, 4, 5, 6, 7, 8].map { balances.optionalInteger($0) }, plan: balances.optionalText(2),
-                totals: (9...13).map { balances.text($0) }, grants: [])
+                totals: (9...13).map { balances.integer($0) }, grants: [])
             grants.bind(account, at: 1)
             try grants.forEach { grant throws(StoreError) in
                 row.grants.append(

@@ -48,18 +48,32 @@ final class SQLiteTransaction: EventTransaction {
         removeRecord = try Statement(connection, "DELETE FROM request_keys WHERE request = ?")
     }
 
-    func append(_ event: EncodedEvent) throws {
+    func append(_ event: EncodedEvent) throws -> Bool {
         let recorded = event.recorded
         appendEvent.bind(recorded.position, at: 1)
-        appendEvent.bind(recorded.account.rawValue, at: 2)
         appendEvent.bind(recorded.version, at: 3)
-        appendEvent.bind(event.type, at: 4)
         appendEvent.bind(recorded.recordedAt.microseconds, at: 5)
         appendEvent.bind(recorded.effectiveAt.microseconds, at: 6)
-        appendEvent.bind(recorded.key, at: 7)
-        appendEvent.bind(text: event.data, at: 8)
-        event.hash.withBytes { appendEvent.bind(blob: $0, at: 9) }
-        try appendEvent.run()
+        var account = recorded.account.rawValue
+        var type = event.type
+        var key = recorded.key
+        // Everything borrowed lives until the statement has run; binding it anew is what the next append begins with.
+        return try account.withUTF8 { account in
+            try type.withUTF8 { type in
+                try key.withUTF8 { key in
+                    try event.data.withUnsafeBufferPointer { data in
+                        try event.hash.withBytes { hash in
+                            appendEvent.bind(borrowing: account, at: 2)
+                            appendEvent.bind(borrowing: type, at: 4)
+                            appendEvent.bind(borrowing: key, at: 7)
+                            appendEvent.bind(borrowing: data, at: 8)
+                            appendEvent.bind(borrowing: hash, at: 9)
+                            return try appendEvent.runUnlessRefused()
+                        }
+                    }
+                }
+            }
+        }
     }
 
     func event(key: String) throws -> RecordedEvent? {

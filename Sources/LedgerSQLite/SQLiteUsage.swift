@@ -55,7 +55,7 @@ public struct SQLiteUsage: UsageStore {
         try statement.execute(arguments: [
             row.position, row.account.rawValue, row.request.rawValue, row.recordedAt.microseconds, row.keyID, row.model,
             row.endpoint, row.isSuccess ? "success" : "error", row.detail, row.promptTokens, row.cachedTokens,
-            row.completionTokens, row.isEstimated, BalanceStatements.text(row.costPicoUSD), row.credits.nanos,
+            row.completionTokens, row.isEstimated, String(row.costPicoUSD), row.credits.nanos,
             row.reversed.nanos,
         ])
     }
@@ -82,7 +82,7 @@ public struct SQLiteUsage: UsageStore {
                 """)
         try upsert.execute(arguments: [
             key.account.rawValue, key.day, key.model, sum.requests, sum.errors, sum.promptTokens, sum.cachedTokens,
-            sum.completionTokens, BalanceStatements.text(sum.costPicoUSD), sum.credits,
+            sum.completionTokens, String(sum.costPicoUSD), sum.credits,
         ])
     }
 

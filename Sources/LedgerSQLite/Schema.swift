@@ -63,11 +63,11 @@ enum Schema {
             debt INTEGER NOT NULL CHECK (debt >= 0),
             held INTEGER NOT NULL CHECK (held >= 0),
             open_holds INTEGER NOT NULL CHECK (open_holds >= 0),
-            granted TEXT NOT NULL,
-            expired TEXT NOT NULL,
-            charged TEXT NOT NULL,
-            reversed TEXT NOT NULL,
-            withdrawn TEXT NOT NULL
+            granted INTEGER NOT NULL,
+            expired INTEGER NOT NULL,
+            charged INTEGER NOT NULL,
+            reversed INTEGER NOT NULL,
+            withdrawn INTEGER NOT NULL
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX balances_with_open_holds ON balances (account) WHERE open_holds > 0;
         CREATE TABLE grants (

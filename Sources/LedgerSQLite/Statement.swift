@@ -27,6 +27,37 @@ final class Statement {
 
     // MARK: Parameters
 
+    /// Binds bytes that stay where they are until the statement has run: without a copy.
+    func bind(borrowing text: UnsafeBufferPointer<UInt8>, at index: Int32) {
+        guard let base = text.baseAddress, !text.isEmpty else { return bind("", at: index) }
+        base.withMemoryRebound(to: CChar.self, capacity: text.count) {
+            // A null destructor is SQLITE_STATIC: SQLite neither copies nor frees.
+            _ = sqlite3_bind_text64(handle, index, $0, UInt64(text.count), nil, UInt8(SQLITE_UTF8))
+        }
+    }
+
+    /// Binds a blob that stays where it is until the statement has run: without a copy.
+    func bind(borrowing blob: UnsafeRawBufferPointer, at index: Int32) {
+        sqlite3_bind_blob64(handle, index, blob.baseAddress, UInt64(blob.count), nil)
+    }
+
+    /// Runs it to its end, like ``run()``; false where a constraint or a trigger refuses it, which changes nothing.
+    func runUnlessRefused() throws(StoreError) -> Bool {
+        // The low byte: GRDB has extended result codes turned on.
+        switch sqlite3_step(handle) & 0xFF {
+        case SQLITE_DONE, SQLITE_ROW:
+            sqlite3_reset(handle)
+            return true
+        case SQLITE_CONSTRAINT:
+            sqlite3_reset(handle)
+            return false
+        default:
+            let error = Statement.error(connection)
+            sqlite3_reset(handle)
+            throw error
+        }
+    }
+
     /// SQLite copies what is bound so: nothing of ours has to stay alive until the statement is reset.
     private static let copies = unsafeBitCast(-1, to: sqlite3_destructor_type.self)
 

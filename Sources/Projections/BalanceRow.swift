@@ -20,11 +20,11 @@ public struct BalanceRow: Hashable, Sendable {
     public let figures: [Int64?]
     public let plan: String?
     /// granted, expired, charged, reversed, withdrawn
-    public let totals: [String]
+    public let totals: [Int64]
     /// By id.
     public var grants: [GrantRow]
 
-    public init(figures: [Int64?], plan: String?, totals: [String], grants: [GrantRow]) {
+    public init(figures: [Int64?], plan: String?, totals: [Int64], grants: [GrantRow]) {
         self.figures = figures
         self.plan = plan
         self.totals = totals
@@ -39,7 +39,7 @@ public struct BalanceRow: Hashable, Sendable {
         ]
         plan = account.plan
         let sums = account.totals
-        totals = [sums.granted, sums.expired, sums.charged, sums.reversed, sums.withdrawn].map { String($0) }
+        totals = [sums.granted, sums.expired, sums.charged, sums.reversed, sums.withdrawn].map { Int64(clamping: $0) }
         grants = (account.openGrants + account.closedGrants.values).sorted { $0.id < $1.id }.map { grant in
             GrantRow(
                 figures: [

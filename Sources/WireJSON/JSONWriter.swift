@@ -40,11 +40,17 @@ public struct JSONWriter: Sendable {
 
     /// Writes a member's name, which must need no escaping.
     public mutating func name(_ name: StaticString) {
-        separate()
-        bytes.append(0x22)
-        bytes.append(contentsOf: UnsafeBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount))
-        bytes.append(0x22)
-        bytes.append(0x3A)
+        let size = name.utf8CodeUnitCount
+        let comma = needsComma ? 1 : 0
+        // One growth of the buffer for all of it.
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: size + 4) { piece in
+            piece[0] = 0x2C
+            piece[1] = 0x22
+            for index in 0..<size { piece[2 + index] = name.utf8Start[index] }
+            piece[2 + size] = 0x22
+            piece[3 + size] = 0x3A
+            bytes.append(contentsOf: UnsafeBufferPointer(rebasing: piece[(1 - comma)...]))
+        }
         needsComma = false
     }
 
@@ -155,6 +161,16 @@ public struct JSONWriter: Sendable {
 
     private mutating func quote(_ text: String) {
         bytes.append(0x22)
+        let isPlain = text.utf8.withContiguousStorageIfAvailable { utf8 in
+            let isPlain = utf8.allSatisfy { $0 >= 0x20 && $0 != 0x22 && $0 != 0x5C }
+            if isPlain { bytes.append(contentsOf: utf8) }
+            return isPlain
+        }
+        if isPlain != true { escape(text) }
+        bytes.append(0x22)
+    }
+
+    private mutating func escape(_ text: String) {
         for byte in text.utf8 {
             switch byte {
             case 0x22, 0x5C:
@@ -167,7 +183,6 @@ public struct JSONWriter: Sendable {
             default: bytes.append(byte)
             }
         }
-        bytes.append(0x22)
     }
 
     private static func hex(_ nibble: UInt8) -> UInt8 {

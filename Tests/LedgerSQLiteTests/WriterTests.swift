@@ -28,6 +28,29 @@ struct WriterTests {
         }
     }
 
+    @Test("a hold that is repeated answers what it answered, also when settled, and when no credits are left")
+    func repeatedHold() async throws {
+        let store = try TestStore()
+        try await store.withWriter { writer, ledger in
+            try await writer.prepare([.alice], credits: "1")
+            let first = try await writer.submit(writer.hold(.alice, 1, output: 50_000))
+            let open = try await writer.submit(writer.hold(.alice, 1, output: 50_000))
+            #expect(open.event == first.event && open.isRepeat)
+            _ = try await writer.submit(try writer.charge(.alice, 1, completion: 50_000))
+            let head = try ledger.head()
+            let settled = try await writer.submit(writer.hold(.alice, 1, output: 50_000))
+            #expect(settled.event == first.event && settled.isRepeat)
+            _ = try await writer.submit(writer.grant(.alice, "5", "more"))
+            let covered = try await writer.submit(writer.hold(.alice, 1, output: 50_000))
+            #expect(covered.event == first.event && covered.isRepeat)
+            await #expect(throws: LedgerError.refused(.keyReused(key: "hold:\(RequestID.number(1))"))) {
+                try await writer.submit(writer.hold(.alice, 1, output: 49_999))
+            }
+            #expect(try ledger.head().position == head.position + 1)
+            #expect(try ledger.openHolds().isEmpty)
+        }
+    }
+
     @Test("50 at once with credits for one: one is admitted")
     func oneOfMany() async throws {
         let store = try TestStore()

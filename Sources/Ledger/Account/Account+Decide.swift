@@ -283,7 +283,11 @@ extension Account {
     // MARK: Checks
 
     private func postedBalance(changedBy change: Int128) throws(Refusal) -> Credits {
-        guard let nanos = Int64(exactly: totals.balance + change) else { throw .amountOutOfRange }
+        // Each total fits as well, with room for the change: only grants and charges make them grow without bound.
+        let largest = max(totals.granted, totals.charged) + max(change, -change)
+        guard let nanos = Int64(exactly: totals.balance + change), Int64(exactly: largest) != nil else {
+            throw .amountOutOfRange
+        }
         return Credits(nanos: nanos)
     }
 

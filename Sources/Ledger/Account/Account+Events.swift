@@ -258,7 +258,9 @@ public struct PlanSet: Hashable, Sendable {
 /// A fact, as the ledger's code knows it.
 ///
 /// The wire name and its schema version are written by hand in ``LedgerEvent/type``; a name is never given another meaning.
-public enum LedgerEvent: Hashable, Sendable {
+///
+/// Indirect: an event is handed on many times between decision and disk, and each copy of a payload would retain all its texts.
+public indirect enum LedgerEvent: Hashable, Sendable {
     case accountOpened(AccountOpened)
     case planChanged(PlanChanged)
     case creditsGranted(CreditsGranted)

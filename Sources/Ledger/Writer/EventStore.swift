@@ -19,8 +19,8 @@ public protocol EventStore: AnyObject, Sendable {
 
 /// What can be done inside a write transaction. Reads see what the transaction has written so far.
 public protocol EventTransaction: AnyObject {
-    /// Appends an event. A position, version or key that exists is refused by the store itself.
-    func append(_ event: EncodedEvent) throws
+    /// Appends an event; false, and nothing appended, where its key, position or version exists: the store itself refuses that.
+    func append(_ event: EncodedEvent) throws -> Bool
     /// The event under an idempotency key.
     func event(key: String) throws -> RecordedEvent?
     /// The account: its snapshot and the events since, and the version of that snapshot (0: there is none).

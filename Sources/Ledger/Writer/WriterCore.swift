@@ -82,21 +82,35 @@ struct WriterCore {
         }
         var entry = try take(command.account, in: transaction, touching: &touched)
         defer { touched.accounts[command.account] = entry }
-        let prior = try prior(of: command, account: entry.account, in: transaction)
-        let context = Context(
-            now: now, prices: prices, plans: plans, prior: prior,
-            settlement: try settlement(for: command, in: transaction))
-        let drafts: [Draft]
-        do throws(Refusal) {
-            drafts = try entry.account.decide(command, in: context)
-        } catch {
-            throw .refused(error)
-        }
+        var prior: RecordedEvent?
         var main: RecordedEvent?
-        for draft in drafts {
-            let recorded = try append(draft, to: &entry.account, at: now, in: transaction)
-            touched.grants[command.account, default: []].formUnion(draft.event.grants(version: recorded.version))
-            if !draft.event.isExpiry || command.key == nil { main = recorded }
+        // Nearly all requests are new: a hold is decided without a look for its key. Where that does not lead to one event that
+        // the store takes, it is decided again with what lies under the key.
+        var isOptimistic = command.isHold
+        while true {
+            if !isOptimistic { prior = try self.prior(of: command, account: entry.account, in: transaction) }
+            let context = Context(
+                now: now, prices: prices, plans: plans, prior: prior,
+                settlement: try settlement(for: command, in: transaction))
+            let decision = Result { () throws(Refusal) in try entry.account.decide(command, in: context) }
+            if isOptimistic, (try? decision.get().count) != 1 {
+                isOptimistic = false
+                continue
+            }
+            let drafts: [Draft]
+            do throws(Refusal) {
+                drafts = try decision.get()
+            } catch {
+                throw .refused(error)
+            }
+            for draft in drafts {
+                guard let recorded = try append(draft, to: &entry.account, at: now, in: transaction) else { break }
+                touched.grants[command.account, default: []].formUnion(draft.event.grants(version: recorded.version))
+                if !draft.event.isExpiry || command.key == nil { main = recorded }
+            }
+            if drafts.isEmpty || main != nil { break }
+            guard isOptimistic else { throw .storageFailed(.corrupt("the key or the place of an event is taken")) }
+            isOptimistic = false
         }
         let receipt = Receipt(
             event: main ?? prior, isRepeat: main == nil && prior != nil, balance: entry.account.balance(at: now),
@@ -133,9 +147,10 @@ struct WriterCore {
         return try storage { try transaction.event(key: Command.settlementKey(reversal.request)) }
     }
 
+    /// Appends an event; nil, and nothing changed, where the store refuses its key.
     private mutating func append(
         _ draft: Draft, to account: inout Account, at now: Timestamp, in transaction: any EventTransaction
-    ) throws(LedgerError) -> RecordedEvent {
+    ) throws(LedgerError) -> RecordedEvent? {
         let version: Int64
         switch account.id {
         case .prices: version = prices.version + 1
@@ -146,7 +161,7 @@ struct WriterCore {
             position: head.position + 1, account: account.id, version: version, recordedAt: now,
             effectiveAt: draft.effectiveAt, key: draft.key, event: draft.event)
         let encoded = EncodedEvent(recorded, after: head.hash, buffer: &scratch)
-        try storage { try transaction.append(encoded) }
+        guard try storage({ try transaction.append(encoded) }) else { return nil }
         head = LedgerHead(position: recorded.position, recordedAt: now, hash: encoded.hash)
         switch account.id {
         case .prices: prices.apply(draft.event, recordedAt: now)
@@ -195,6 +210,12 @@ struct WriterCore {
         } catch {
             throw .storageFailed(.failed(String(describing: error)))
         }
+    }
+}
+
+extension Command {
+    fileprivate var isHold: Bool {
+        if case .placeHold = action { true } else { false }
     }
 }
 
