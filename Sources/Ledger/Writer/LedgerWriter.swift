@@ -1,6 +1,14 @@
 import Dispatch
 import Synchronization
 
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Darwin
+#endif
+
 /// What became of a command.
 public struct Receipt: Sendable {
     /// The command's main event: just appended, or recorded before under the same key; nil where nothing had to happen.
@@ -187,7 +195,9 @@ public final class LedgerWriter: Sendable {
     // MARK: The queue's thread
 
     private func drain() {
+        var answered = 0
         while true {
+            gather(after: answered)
             let batch: [Submission] = state.withLock { state in
                 let batch = Array(state.waiting.prefix(configuration.batchLimit))
                 state.waiting.removeFirst(batch.count)
@@ -214,6 +224,23 @@ public final class LedgerWriter: Sendable {
                 }
             }
             for (submission, result) in zip(batch, results) { submission.reply(result) }
+            answered = batch.count
+        }
+    }
+
+    /// Waits for an instant, for as long as commands keep coming in, after several were answered at once.
+    ///
+    /// Callers that were answered together often come again together. Taken at once, the first few of them would be written alone, and
+    /// the others wait for a transaction of their own: two groups for ever, and twice the fsyncs. A single caller is never waited for.
+    private func gather(after answered: Int) {
+        guard answered > 1 else { return }
+        var waiting = queueLength
+        let expected = min(waiting + answered, configuration.batchLimit)
+        for _ in 0..<10 where waiting < expected {
+            usleep(40)
+            let now = queueLength
+            if now == waiting { return }
+            waiting = now
         }
     }
 }
