@@ -191,24 +191,28 @@ def judged(aim: str, is_met: bool) -> str:
 
 
 class Meter:
-    """How much of the machine others used: what the processors did, less what we and our children did."""
+    """How much of the machine others had: what the processors did, less what we and our children did."""
 
     def __init__(self) -> None:
         self.start = self.read()
 
     @staticmethod
-    def read() -> tuple[float, float, float]:
+    def read() -> tuple[float, float, float, float]:
         cells = [int(cell) for cell in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
         tick = os.sysconf("SC_CLK_TCK")
         used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         busy = (sum(cells[:3]) + cells[5] + cells[6]) / tick
-        return sum(cells) / tick, busy, sum(usage.ru_utime + usage.ru_stime for usage in used)
+        return sum(cells) / tick, busy, cells[7] / tick, sum(usage.ru_utime + usage.ru_stime for usage in used)
 
-    def note(self) -> str:
-        """To be asked when the children have ended: only then their time is known."""
-        total, busy, own = (now - then for now, then in zip(self.read(), self.start))
-        others = max(0.0, busy - own) / total if total > 0 else 0
-        return f"Other processes used {100 * others:.0f} % of the processors meanwhile."
+    def finish(self, part: Part) -> Part:
+        """To be called when the children have ended: only then their time is known."""
+        total, busy, stolen, own = (now - then for now, then in zip(self.read(), self.start))
+        others, host = (max(0.0, share) / max(total, 0.01) for share in (busy - own, stolen))
+        part.figures["processors_of_others"], part.figures["processors_of_the_host"] = others, host
+        part.notes.append(
+            f"Of the processors, other processes had {100 * others:.0f} % meanwhile, and the virtual machine's host {100 * host:.0f} %."
+            + (" THE MACHINE WAS NOT QUIET." if others + host > 0.05 else ""))
+        return part
 
 
 # MARK: The benchmark
@@ -278,7 +282,7 @@ class Benchmark:
     def charges(self) -> Part:
         part = Part(
             "1. Durable charges through the writer: a hold and a charge for each request, each waited for",
-            ["callers", "requests", "ours /s", "SQLite alone /s", "ratio (least–greatest)", "aim"])
+            ["callers", "requests", "ours /s", "SQLite alone /s", "ratio (least–greatest)", "CPU µs: ours", "alone", "aim"])
         meter = Meter()
         prepared = self.prepared()
         loads = [(64, 5_000 if self.quick else 20_000)]
@@ -287,30 +291,36 @@ class Benchmark:
         for callers, requests in loads:
             proven = False
 
-            def ours() -> float:
+            def rates(ended: Ended) -> tuple[float, float]:
+                return ended.json()["requests_per_second"], 1e6 * ended.cpu_seconds / requests
+
+            def ours() -> tuple[float, float]:
                 nonlocal proven
                 with self.copy(prepared) as ledger:
-                    rate = self.run([LEDGER_BENCH, "charges", ledger, requests, callers]).json()["requests_per_second"]
+                    figures = rates(self.run([LEDGER_BENCH, "charges", ledger, requests, callers]))
                     if not proven:
                         self.prove_charges(ledger, requests)
                     proven = True
-                return rate
+                return figures
 
-            def baseline() -> float:
+            def baseline() -> tuple[float, float]:
                 with self.copy(prepared) as ledger:
-                    return self.run([NATIVE / "charges", ledger, requests, callers]).json()["requests_per_second"]
+                    return rates(self.run([NATIVE / "charges", ledger, requests, callers]))
 
             pairs = list(self.taking_turns(ours, baseline))
-            ratios = [mine / theirs for mine, theirs in pairs]
+            ratios = [mine[0] / theirs[0] for mine, theirs in pairs]
             aim = judged(">= 0.70", statistics.median(ratios) >= 0.7) if callers == 64 else ""
+            (rate, other_rate), (cpu, other_cpu) = (
+                [statistics.median(pair[side][index] for pair in pairs) for side in (0, 1)] for index in (0, 1))
             part.rows.append([
-                str(callers), f"{requests:,}", f"{statistics.median(mine for mine, _ in pairs):,.0f}",
-                f"{statistics.median(theirs for _, theirs in pairs):,.0f}", spread(ratios), aim])
-            part.figures[f"{callers} callers"] = {"requests": requests, "ours_and_baseline_per_second": pairs}
+                str(callers), f"{requests:,}", f"{rate:,.0f}", f"{other_rate:,.0f}", spread(ratios), f"{cpu:.0f}",
+                f"{other_cpu:.0f}", aim])
+            part.figures[f"{callers} callers"] = {
+                "requests": requests, "ours_and_baseline_per_second_and_cpu_microseconds": pairs}
         part.notes += [
             f"{ACCOUNTS:,} accounts. SQLite alone: the same rows and the same hash chain from one C loop, one fsync for all callers'",
-            "holds and one for all their charges; no rules, no queue, no threads, no trigger.", meter.note()]
-        return part
+            "holds and one for all their charges; no rules, no queue, no threads, no trigger. CPU: of the whole process, a request."]
+        return meter.finish(part)
 
     # MARK: 2. Verification
 
@@ -336,22 +346,26 @@ class Benchmark:
         grow(large)
         large_peaks: list[float] = []
 
-        def ours() -> float:
-            ended, proof = self.verify(ledger)
-            large_peaks.append(ended.peak_kilobytes / 1024)
-            return proof["events"] / ended.seconds
+        def rates(ended: Ended) -> tuple[float, float]:
+            return ended.json()["events"] / ended.seconds, 1e6 * ended.cpu_seconds / events
 
-        def baseline() -> float:
-            ended = self.run([NATIVE / "scan", ledger])
-            return ended.json()["events"] / ended.seconds
+        def ours() -> tuple[float, float]:
+            ended, _ = self.verify(ledger)
+            large_peaks.append(ended.peak_kilobytes / 1024)
+            return rates(ended)
+
+        def baseline() -> tuple[float, float]:
+            return rates(self.run([NATIVE / "scan", ledger]))
 
         pairs = list(self.taking_turns(ours, baseline))
-        ratios = [mine / theirs for mine, theirs in pairs]
+        ratios = [mine[0] / theirs[0] for mine, theirs in pairs]
+        (rate, other_rate), (cpu, other_cpu) = (
+            [statistics.median(pair[side][index] for pair in pairs) for side in (0, 1)] for index in (0, 1))
         size = ledger.stat().st_size
         part.rows.append([
-            f"events/s, of {events:,}", f"{statistics.median(mine for mine, _ in pairs):,.0f}",
-            f"{statistics.median(theirs for _, theirs in pairs):,.0f}", spread(ratios),
+            f"events/s, of {events:,}", f"{rate:,.0f}", f"{other_rate:,.0f}", spread(ratios),
             judged(">= 0.50", statistics.median(ratios) >= 0.5)])
+        part.rows.append(["CPU µs an event, both threads", f"{cpu:.2f}", f"{other_cpu:.2f}", "", ""])
         growth = statistics.median(large_peaks) / statistics.median(small_peaks)
         part.rows.append([
             f"peak memory at {small:,} events, MB", f"{statistics.median(small_peaks):.1f}", "", "", ""])
@@ -361,12 +375,12 @@ class Benchmark:
         part.notes += [
             f"{ACCOUNTS:,} accounts, {size / events:.0f} bytes an event in the file, {size / 1e6:,.0f} MB in all, read from the page",
             "cache. Times are of whole processes. The scan decodes no event, folds none and decides none. The usage log of this ledger",
-            "is empty, so comparing it is not in the figure.", meter.note()]
+            "is empty, so comparing it is not in the figure."]
         part.figures = {
-            "events": events, "bytes": size, "ours_and_baseline_events_per_second": pairs,
+            "events": events, "bytes": size, "ours_and_baseline_events_per_second_and_cpu_microseconds": pairs,
             "peak_megabytes_small": small_peaks, "peak_megabytes_large": large_peaks}
         self.remove(ledger)
-        return part
+        return meter.finish(part)
 
     # MARK: The gateway
 
@@ -468,12 +482,11 @@ limits:
             f"{statistics.median(beside):.2f}", spread(added), ""])
         part.notes += [
             "The server is new in each round and has answered 4,000 requests before. Each stream is an HTTP/1.1 connection of a client",
-            "and one to the upstream, after its first piece of content. The server's environment has MALLOC_ARENA_MAX=2.",
-            meter.note()]
+            "and one to the upstream, after its first piece of content. The server's environment has MALLOC_ARENA_MAX=2."]
         part.figures = {
             "streams": count, "resident_kilobytes_before": before, "resident_kilobytes_with": held,
             "first_byte_p50_ms_alone": alone, "first_byte_p50_ms_beside": beside}
-        return part
+        return meter.finish(part)
 
     # MARK: 4. Proxied requests
 
@@ -514,9 +527,9 @@ limits:
             "first byte and the charge before the end; in one piece both are durable before the first byte.",
             f"What is measured is the gateway: with 16 connections the same driver and upstream make {slowest:,.0f} requests/s without it,",
             f"{slowest / proxied:.1f} times the most that go through it; of the processor time of a proxied request {gateway_cpu:.0f} µs are the",
-            f"gateway's, {upstream_cpu:.0f} µs the upstream's and {driver_cpu:.0f} µs the driver's (medians of all loads).", meter.note()]
+            f"gateway's, {upstream_cpu:.0f} µs the upstream's and {driver_cpu:.0f} µs the driver's (medians of all loads)."]
         part.figures["cpu_microseconds_gateway_upstream_driver"] = shares
-        return part
+        return meter.finish(part)
 
     def add_load(self, part: Part, name: str, connections: int, pairs: list[tuple[dict, dict]]) -> None:
         def median(side: int, key: str) -> float:
@@ -667,6 +680,7 @@ def main() -> int:
     if missing := [program.name for program in programs if not os.access(program, os.X_OK)]:
         print(f"not built: {', '.join(missing)}; use run.sh", file=sys.stderr)
         return 2
+    built = [program.stat().st_mtime_ns for program in programs]
     raise_descriptor_limit()
     # A signal unwinds the stack like an error, so that everything is stopped and removed.
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -686,6 +700,8 @@ def main() -> int:
                 part = steps[step]()
                 print(f"\n{part.text()}", flush=True)
                 results[step] = {"table": [part.headings, *part.rows], "notes": part.notes, "rounds": part.figures}
+            if built != [program.stat().st_mtime_ns for program in programs]:
+                raise Failed("the programs were built anew while they were measured")
         except Failed as failed:
             print(f"\nFAILED: {failed}", file=sys.stderr)
             return 1

@@ -15,6 +15,8 @@ struct MoneyTests {
             ("9223372036.854775808", nil, ""), ("", nil, ""), (".5", 500_000_000, "0.5"), ("5.", 5_000_000_000, "5"),
             ("-", nil, ""),
             ("1,5", nil, ""), ("NaN", nil, ""), ("1e99", nil, ""), ("+1", nil, ""), ("1e", nil, ""), ("0x10", nil, ""),
+            ("1e-9223372036854775808", nil, ""), ("1e9223372036854775807", nil, ""), ("1e64", nil, ""),
+            ("0e-64", 0, "0"),
         ] as [(String, Int64?, String)])
     func decimals(text: String, nanos: Int64?, written: String) {
         let credits = Credits(decimal: text)

@@ -74,7 +74,7 @@ struct StreamMeterTests {
 
     @Test(
         "numbers that cannot be are rejected and flagged",
-        arguments: ["-5", "2147483649", "1e30", "1.5", "\"7\"", "{}", "[1]"])
+        arguments: ["-5", "2147483649", "1e30", "1.5", "1e-9223372036854775808", "\"7\"", "{}", "[1]"])
     func rejected(number: String) {
         let chunk = #"data: {"choices":[],"usage":{"prompt_tokens":\#(number),"completion_tokens":3}}"#
         let (meter, _, _) = Self.run([Self.head, chunk], size: 9, removing: true)

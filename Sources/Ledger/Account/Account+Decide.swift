@@ -232,7 +232,7 @@ extension Account {
             throw .chargeUnknown(request: command.request)
         }
         let before = reversals[command.request] ?? .zero
-        let left = Credits(nanos: max(0, charge.credits.nanos - before.nanos))
+        let left = max(.zero, charge.credits.subtracting(before) ?? .zero)
         let amount = command.amount ?? left
         guard amount > .zero || command.amount == nil else { throw .amountNotPositive }
         guard amount <= left else { throw .reversalExceedsCharge(left: left) }
@@ -256,6 +256,8 @@ extension Account {
         var left = amount.nanos
         /// The part of a portion that this reversal takes.
         func take(_ portion: Credits) -> Int64 {
+            // An auditor may hand in what nobody could have decided.
+            guard portion > .zero else { return 0 }
             let skipped = min(skip, portion.nanos)
             skip -= skipped
             let part = min(left, portion.nanos - skipped)
