@@ -371,7 +371,7 @@ class Benchmark:
             f"peak memory at {small:,} events, MB", f"{statistics.median(small_peaks):.1f}", "", "", ""])
         part.rows.append([
             f"peak memory at {events:,} events, MB", f"{statistics.median(large_peaks):.1f}", "",
-            f"{growth:.2f} of that at {small:,}", judged("<= 1.10", growth <= 1.1)])
+            f"{growth:.2f} of that at {small:,}", "" if self.quick else judged("<= 1.10", growth <= 1.1)])
         part.notes += [
             f"{ACCOUNTS:,} accounts, {size / events:.0f} bytes an event in the file, {size / 1e6:,.0f} MB in all, read from the page",
             "cache. Times are of whole processes. The scan decodes no event, folds none and decides none. The usage log of this ledger",
@@ -657,6 +657,11 @@ def raise_descriptor_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
+def stopped_by_signal(number: int, _: object) -> None:
+    print(f"\nstopped by {signal.Signals(number).name}", file=sys.stderr)
+    sys.exit(128 + number)
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, help="how often each pair is measured (5; 3 with --quick)")
@@ -683,8 +688,8 @@ def main() -> int:
     built = [program.stat().st_mtime_ns for program in programs]
     raise_descriptor_limit()
     # A signal unwinds the stack like an error, so that everything is stopped and removed.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stopped_by_signal)
     options.folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="run-", dir=options.folder.resolve()) as name:
@@ -705,8 +710,6 @@ def main() -> int:
         except Failed as failed:
             print(f"\nFAILED: {failed}", file=sys.stderr)
             return 1
-        except KeyboardInterrupt:
-            return 130
         finally:
             benchmark.processes.end_all()
     seconds = time.monotonic() - began

@@ -94,7 +94,8 @@ public enum Decimal64 {
                 digitCount += 1
                 if seenPoint { decimals += 1 }
             } else if byte | 0x20 == 0x65, digitCount > 0 {
-                guard let power = Int(String(decoding: bytes.dropFirst(), as: UTF8.self)), (-64...64).contains(power) else {
+                guard let power = Int(String(decoding: bytes.dropFirst(), as: UTF8.self)), (-64...64).contains(power)
+                else {
                     return nil
                 }
                 exponent = power
