@@ -5,9 +5,15 @@ public struct AccountID: RawRepresentable, Hashable, Sendable, CustomStringConve
     /// An id of 1 to 255 bytes without control characters, not beginning with `$` (which marks the ledger's own streams).
     public init?(rawValue: String) {
         guard (1...255).contains(rawValue.utf8.count), rawValue.utf8.first != 0x24,
-            rawValue.unicodeScalars.allSatisfy({ $0.value >= 0x20 && !(0x7F...0x9F).contains($0.value) })
+            Self.isPlainASCII(rawValue)
+                || rawValue.unicodeScalars.allSatisfy({ $0.value >= 0x20 && !(0x7F...0x9F).contains($0.value) })
         else { return nil }
         self.rawValue = rawValue
+    }
+
+    /// The usual case, told by its bytes.
+    private static func isPlainASCII(_ text: String) -> Bool {
+        text.utf8.withContiguousStorageIfAvailable { $0.allSatisfy { (0x20...0x7E).contains($0) } } ?? false
     }
 
     private init(stream: String) { rawValue = stream }
@@ -38,9 +44,11 @@ public struct RequestID: RawRepresentable, Hashable, Sendable, CustomStringConve
 
     /// An id of 1 to 128 printable ASCII characters.
     public init?(rawValue: String) {
-        guard (1...128).contains(rawValue.utf8.count), rawValue.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else {
-            return nil
-        }
+        let isPrintable: (UInt8) -> Bool = { (0x21...0x7E).contains($0) }
+        guard (1...128).contains(rawValue.utf8.count),
+            rawValue.utf8.withContiguousStorageIfAvailable({ $0.allSatisfy(isPrintable) })
+                ?? rawValue.utf8.allSatisfy(isPrintable)
+        else { return nil }
         self.rawValue = rawValue
     }
 

@@ -18,7 +18,7 @@ public final class LedgerFile: Sendable {
         configuration.busyMode = .timeout(5)
         configuration.prepareDatabase { db in
             try db.execute(sql: "PRAGMA trusted_schema = OFF")
-            try db.execute(sql: "PRAGMA cache_size = -32768")
+            try db.execute(sql: "PRAGMA cache_size = -4096")
         }
         do {
             queue = try DatabaseQueue(path: path, configuration: configuration)
@@ -46,6 +46,20 @@ public final class LedgerView {
     private let db: Database
     private lazy var eventByKey = Result { () throws(StoreError) in
         try Statement(db.sqliteConnection, "SELECT \(Statement.eventColumns) FROM events WHERE key = ?")
+    }
+
+    private lazy var usageRows = Result { () throws(StoreError) in
+        try Statement(
+            db.sqliteConnection,
+            "SELECT \(UsageLogPage.columns) FROM usage_log WHERE position > ? ORDER BY position LIMIT ?")
+    }
+    private lazy var usageDay = Result { () throws(StoreError) in
+        try Statement(
+            db.sqliteConnection,
+            """
+            SELECT requests, errors, prompt_tokens, cached_tokens, completion_tokens, credits, cost_pico_usd
+            FROM usage_days WHERE account = ? AND day = ? AND model = ?
+            """)
     }
 
     init(_ db: Database) {
@@ -159,41 +173,34 @@ public final class LedgerView {
         try ProjectionDump.hash(db)
     }
 
-    /// A page of the usage log's rows, by position.
-    public func usageRows(after position: Int64, limit: Int) throws -> [UsageRow] {
-        try Row.fetchAll(
-            db, sql: "SELECT * FROM usage_log WHERE position > ? ORDER BY position LIMIT ?",
-            arguments: [position, limit]
-        ).map { try UsageRow(row: $0) }
+    /// Fills `page` with at most `limit` rows of the usage log behind a position, in order.
+    public func readUsage(after position: Int64, limit: Int, into page: inout UsageLogPage) throws {
+        page.removeAll()
+        let statement = try usageRows.get()
+        statement.bind(position, at: 1)
+        statement.bind(Int64(limit), at: 2)
+        try statement.forEach { row throws(StoreError) in page.append(row) }
     }
 
-    /// Sums the usage log by account, day and model, in that order, without holding more than one sum at a time.
-    public func sumUsageLog(_ body: (UsageDay.Key, UsageDay) throws -> Void) throws {
-        let cursor = try Row.fetchCursor(
-            db, sql: "SELECT * FROM usage_log ORDER BY account, recorded_at / 86400000000, model")
-        var current: (key: UsageDay.Key, day: UsageDay)?
-        while let row = try cursor.next() {
-            let usage = try UsageRow(row: row)
-            let key = UsageDay.Key(account: usage.account, day: usage.recordedAt.utcDay, model: usage.model)
-            if let done = current, done.key != key {
-                try body(done.key, done.day)
-                current = nil
+    /// The stored sums of an account's day and model; nil where there are none, or none that can be read.
+    public func usageDay(_ key: UsageDay.Key) throws -> UsageDay? {
+        let statement = try usageDay.get()
+        statement.bind(key.account.rawValue, at: 1)
+        statement.bind(key.day, at: 2)
+        statement.bind(key.model, at: 3)
+        let day = try statement.first { row throws(StoreError) in
+            Int128(row.text(6)).map { cost in
+                UsageDay(
+                    requests: row.integer(0), errors: row.integer(1), promptTokens: row.integer(2),
+                    cachedTokens: row.integer(3), completionTokens: row.integer(4), costPicoUSD: cost,
+                    credits: row.integer(5))
             }
-            var day = current?.day ?? UsageDay()
-            day.add(usage)
-            current = (key, day)
         }
-        if let current { try body(current.key, current.day) }
+        return day ?? nil
     }
 
-    /// The stored sums of days, one at a time, by account, day and model.
-    public func usageDays() throws -> () throws -> (key: UsageDay.Key, day: UsageDay)? {
-        let cursor = try Row.fetchCursor(db, sql: "SELECT * FROM usage_days ORDER BY account, day, model")
-        return {
-            guard let row = try cursor.next() else { return nil }
-            let account: String = row["account"]
-            guard let account = AccountID(rawValue: account) else { throw StoreError.corrupt("usage_days: no account") }
-            return (UsageDay.Key(account: account, day: row["day"], model: row["model"]), try UsageDay(row: row))
-        }
+    /// How many sums of days are stored.
+    public func usageDayCount() throws -> Int64 {
+        try Int64.fetchOne(db, sql: "SELECT count(*) FROM usage_days") ?? 0
     }
 }

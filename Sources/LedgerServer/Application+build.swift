@@ -1,6 +1,7 @@
 import AsyncHTTPClient
 import HTTPTypes
 import Hummingbird
+import HummingbirdCore
 import Ledger
 import LedgerSQLite
 import Logging
@@ -90,7 +91,7 @@ struct Gateway: Sendable {
             Upstream(configuration: $0, client: client, limits: limits, demoBase: demoBase)
         }
 
-        let router = Router(context: GatewayContext.self)
+        let router = Router(context: GatewayContext.self, options: .autoGenerateHeadEndpoints)
         router.add(middleware: GatewayMiddleware(logger: logger))
         router.add(middleware: GatewayCORS(origins: Set(configuration.corsOrigins)))
         HealthRoutes(writer: writer, registry: registry, follower: usageService).add(to: router)
@@ -110,13 +111,17 @@ struct Gateway: Sendable {
             address: .hostname(configuration.host, port: configuration.port), serverName: nil)
         http.availableConnectionsDelegate = .maximum(limits.maxConnections, logger: logger)
         let application = Application(
-            router: router,
-            server: .http1(
-                configuration: .init(
-                    additionalChannelHandlers: [ClientPresence()],
-                    idleTimeout: .seconds(Int64(limits.clientIdleTimeoutSeconds)),
-                    httpDecoderConfiguration: .init(
-                        maxHeaderFieldSize: limits.maxHeaderBytes, maxHeaderListSize: limits.maxHeaderBytes))),
+            responder: TaskPerRequest(base: router.buildResponder()),
+            server: HTTPServerBuilder { responder in
+                LoopBoundHTTP1(
+                    base: HTTP1Channel(
+                        responder: responder,
+                        configuration: HTTP1Channel.Configuration(
+                            additionalChannelHandlers: [ClientPresence()],
+                            idleTimeout: .seconds(Int64(limits.clientIdleTimeoutSeconds)),
+                            httpDecoderConfiguration: .init(
+                                maxHeaderFieldSize: limits.maxHeaderBytes, maxHeaderListSize: limits.maxHeaderBytes))))
+            },
             configuration: http, onServerRunning: announce, logger: quiet)
 
         // Started in this order, stopped in the reverse: requests are drained first, the writer is closed last.

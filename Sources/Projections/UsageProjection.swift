@@ -97,14 +97,27 @@ public struct UsageDay: Hashable, Sendable {
 
     public init() {}
 
+    public init(
+        requests: Int64, errors: Int64, promptTokens: Int64, cachedTokens: Int64, completionTokens: Int64,
+        costPicoUSD: Int128, credits: Int64
+    ) {
+        self.requests = requests
+        self.errors = errors
+        self.promptTokens = promptTokens
+        self.cachedTokens = cachedTokens
+        self.completionTokens = completionTokens
+        self.costPicoUSD = costPicoUSD
+        self.credits = credits
+    }
+
     /// Adds a request. Sums saturate: a day cannot hold that many tokens.
     public mutating func add(_ row: UsageRow) {
-        if row.isSuccess { requests += 1 } else { errors += 1 }
+        if row.isSuccess { requests = Self.sum(requests, 1) } else { errors = Self.sum(errors, 1) }
         promptTokens = Self.sum(promptTokens, row.promptTokens)
         cachedTokens = Self.sum(cachedTokens, row.cachedTokens)
         completionTokens = Self.sum(completionTokens, row.completionTokens)
         credits = Self.sum(credits, row.credits.nanos)
-        costPicoUSD += row.costPicoUSD
+        costPicoUSD = Self.sum(costPicoUSD, row.costPicoUSD)
     }
 
     /// Adds the sums of another part of the same day.
@@ -115,10 +128,10 @@ public struct UsageDay: Hashable, Sendable {
         cachedTokens = Self.sum(cachedTokens, other.cachedTokens)
         completionTokens = Self.sum(completionTokens, other.completionTokens)
         credits = Self.sum(credits, other.credits)
-        costPicoUSD += other.costPicoUSD
+        costPicoUSD = Self.sum(costPicoUSD, other.costPicoUSD)
     }
 
-    private static func sum(_ left: Int64, _ right: Int64) -> Int64 {
+    private static func sum<Number: FixedWidthInteger>(_ left: Number, _ right: Number) -> Number {
         let (sum, overflow) = left.addingReportingOverflow(right)
         return overflow ? .max : sum
     }

@@ -35,18 +35,22 @@ public struct JSONScanner {
     /// The deepest nesting that is read: more is refused, so that hostile documents cannot exhaust the stack.
     public static let maximumDepth = 128
 
-    private let base: UnsafePointer<UInt8>?
+    // What reads canonical documents is inlined into the decoders of events: with the fields' names known there, the compiler
+    // compares a name in a word or two.
+    @usableFromInline let base: UnsafePointer<UInt8>?
     /// The number of bytes in the document.
     public let count: Int
+    @usableFromInline var position: Int
+    @usableFromInline var atStart = false
+
     /// The offset of the next byte to be read.
-    public private(set) var offset: Int
-    private var atStart = false
+    public var offset: Int { position }
 
     /// Reads from `buffer`, which must outlive the scanner.
     public init(_ buffer: UnsafeBufferPointer<UInt8>) {
         base = buffer.baseAddress
         count = buffer.count
-        offset = 0
+        position = 0
     }
 
     /// Reads from `buffer`, which must outlive the scanner.
@@ -57,29 +61,30 @@ public struct JSONScanner {
     // MARK: Bytes
 
     /// The byte at `index`, or 0 beyond the end (0 is never valid JSON, so that callers fail where they compare).
-    @inline(__always)
-    private func byte(_ index: Int) -> UInt8 {
+    @inlinable @inline(__always)
+    func byte(_ index: Int) -> UInt8 {
         guard let base, index >= 0, index < count else { return 0 }
         return base[index]
     }
 
-    @inline(__always)
-    private mutating func skipWhitespace() {
+    @inlinable @inline(__always)
+    mutating func skipWhitespace() {
         while true {
-            let next = byte(offset)
+            let next = byte(position)
             guard next == 0x20 || next == 0x0A || next == 0x0D || next == 0x09 else { return }
-            offset += 1
+            position += 1
         }
     }
 
-    private func failure(_ reason: JSONError.Reason = .unexpectedByte) -> JSONError {
-        JSONError(offset >= count ? .unexpectedEnd : reason, at: offset)
+    @usableFromInline
+    func failure(_ reason: JSONError.Reason = .unexpectedByte) -> JSONError {
+        JSONError(position >= count ? .unexpectedEnd : reason, at: position)
     }
 
     @inline(__always)
     private mutating func expect(_ wanted: UInt8) throws(JSONError) {
-        guard byte(offset) == wanted else { throw failure() }
-        offset += 1
+        guard byte(position) == wanted else { throw failure() }
+        position += 1
     }
 
     /// The bytes of `range`, clamped to the document.
@@ -89,12 +94,27 @@ public struct JSONScanner {
     }
 
     /// Compares the bytes of `range` with a literal.
-    @inline(__always)
+    @inlinable @inline(__always)
     public func equals(_ range: Range<Int>, _ literal: StaticString) -> Bool {
         let size = literal.utf8CodeUnitCount
         guard range.count == size, range.lowerBound >= 0, range.upperBound <= count, let base else { return false }
-        let other = literal.utf8Start
-        for index in 0..<size where base[range.lowerBound + index] != other[index] { return false }
+        let ours = UnsafeRawPointer(base) + range.lowerBound
+        let theirs = UnsafeRawPointer(literal.utf8Start)
+        var index = 0
+        while index + 8 <= size {
+            if ours.loadUnaligned(fromByteOffset: index, as: UInt64.self)
+                != theirs.loadUnaligned(fromByteOffset: index, as: UInt64.self)
+            {
+                return false
+            }
+            index += 8
+        }
+        while index < size {
+            if ours.load(fromByteOffset: index, as: UInt8.self) != theirs.load(fromByteOffset: index, as: UInt8.self) {
+                return false
+            }
+            index += 1
+        }
         return true
     }
 
@@ -106,14 +126,14 @@ public struct JSONScanner {
     /// Looks at the next value without reading it.
     public mutating func peek() -> Kind {
         skipWhitespace()
-        switch byte(offset) {
+        switch byte(position) {
         case 0x7B: return .object
         case 0x5B: return .array
         case 0x22: return .string
         case 0x2D, 0x30...0x39: return .number
         case 0x74, 0x66: return .bool
         case 0x6E: return .null
-        default: return offset >= count ? .end : .invalid
+        default: return position >= count ? .end : .invalid
         }
     }
 
@@ -134,8 +154,8 @@ public struct JSONScanner {
     /// Reads the next member's name and its colon; nil when the object is at its end. The caller then reads or skips the value.
     public mutating func nextMember() throws(JSONError) -> JSONText? {
         skipWhitespace()
-        if byte(offset) == 0x7D {
-            offset += 1
+        if byte(position) == 0x7D {
+            position += 1
             atStart = false
             return nil
         }
@@ -153,8 +173,8 @@ public struct JSONScanner {
     /// True if another element follows; the caller then reads or skips it.
     public mutating func nextElement() throws(JSONError) -> Bool {
         skipWhitespace()
-        if byte(offset) == 0x5D {
-            offset += 1
+        if byte(position) == 0x5D {
+            position += 1
             atStart = false
             return false
         }
@@ -166,7 +186,7 @@ public struct JSONScanner {
     /// Makes sure that nothing but white space follows.
     public mutating func end() throws(JSONError) {
         skipWhitespace()
-        guard offset >= count else { throw JSONError(.trailingBytes, at: offset) }
+        guard position >= count else { throw JSONError(.trailingBytes, at: position) }
     }
 
     // MARK: Values
@@ -175,32 +195,56 @@ public struct JSONScanner {
     public mutating func text() throws(JSONError) -> JSONText {
         skipWhitespace()
         try expect(0x22)
-        let start = offset
+        let start = position
         var escaped = false
         while true {
-            let next = byte(offset)
+            skipPlainText()
+            let next = byte(position)
             if next == 0x22 { break }
             if next == 0x5C {
                 escaped = true
-                offset += 1
-                switch byte(offset) {
-                case 0x22, 0x5C, 0x2F, 0x62, 0x66, 0x6E, 0x72, 0x74: offset += 1
+                position += 1
+                switch byte(position) {
+                case 0x22, 0x5C, 0x2F, 0x62, 0x66, 0x6E, 0x72, 0x74: position += 1
                 case 0x75:
-                    for step in 1...4 where Self.hexDigit(byte(offset + step)) == nil {
-                        throw JSONError(.invalidString, at: offset)
+                    for step in 1...4 where Self.hexDigit(byte(position + step)) == nil {
+                        throw JSONError(.invalidString, at: position)
                     }
-                    offset += 5
+                    position += 5
                 default: throw failure(.invalidString)
                 }
             } else if next < 0x20 {
                 throw failure(.invalidString)
             } else {
-                offset += 1
+                position += 1
             }
         }
-        let range = start..<offset
-        offset += 1
+        let range = start..<position
+        position += 1
         return JSONText(range: range, isEscaped: escaped)
+    }
+
+    /// Skips to the next quotation mark, backslash or control character, eight bytes at a time, as long as eight are left.
+    ///
+    /// In each byte whose own high bit is clear, `x - 0x20` sets it for a control character, and `(x ^ c) - 1` for `c`
+    /// (https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord). A borrow can only mark bytes behind one that is
+    /// marked rightly: the first mark is always right.
+    @inline(__always)
+    private mutating func skipPlainText() {
+        guard let base else { return }
+        let ones: UInt64 = 0x0101_0101_0101_0101
+        while position + 8 <= count {
+            let word = UInt64(littleEndian: (UnsafeRawPointer(base) + position).loadUnaligned(as: UInt64.self))
+            let quotes = (word ^ (ones &* 0x22)) &- ones
+            let backslashes = (word ^ (ones &* 0x5C)) &- ones
+            let controls = word &- (ones &* 0x20)
+            let marks = (quotes | backslashes | controls) & ~word & (ones &* 0x80)
+            guard marks == 0 else {
+                position += marks.trailingZeroBitCount / 8
+                return
+            }
+            position += 8
+        }
     }
 
     /// Reads a string and decodes it. Unpaired surrogates and invalid UTF-8 become U+FFFD.
@@ -282,61 +326,82 @@ public struct JSONScanner {
     /// Reads a number and gives the range of its bytes (the grammar of RFC 8259 section 6 is checked).
     public mutating func number() throws(JSONError) -> Range<Int> {
         skipWhitespace()
-        let start = offset
-        if byte(offset) == 0x2D { offset += 1 }
-        if byte(offset) == 0x30 {
-            offset += 1
+        let start = position
+        if byte(position) == 0x2D { position += 1 }
+        if byte(position) == 0x30 {
+            position += 1
         } else {
             try digits()
         }
-        if byte(offset) == 0x2E {
-            offset += 1
+        if byte(position) == 0x2E {
+            position += 1
             try digits()
         }
-        if byte(offset) | 0x20 == 0x65 {
-            offset += 1
-            if byte(offset) == 0x2B || byte(offset) == 0x2D { offset += 1 }
+        if byte(position) | 0x20 == 0x65 {
+            position += 1
+            if byte(position) == 0x2B || byte(position) == 0x2D { position += 1 }
             try digits()
         }
-        return start..<offset
+        return start..<position
     }
 
     private mutating func digits() throws(JSONError) {
-        let start = offset
-        while byte(offset) &- 0x30 < 10 { offset += 1 }
-        if offset == start { throw failure(.invalidNumber) }
+        let start = position
+        while byte(position) &- 0x30 < 10 { position += 1 }
+        if position == start { throw failure(.invalidNumber) }
     }
 
     /// Reads a whole number; a fraction, an exponent or a value outside of 64 bits is refused.
+    @inlinable
     public mutating func integer() throws(JSONError) -> Int64 {
-        guard let value = Int64(exactly: try wideInteger()) else { throw JSONError(.invalidNumber, at: offset) }
+        // Up to eighteen digits, and something that ends a number behind them: nearly every integer that there is.
+        var index = position
+        var value: Int64 = 0
+        while byte(index) &- 0x30 < 10, index - position < 18 {
+            value = value &* 10 &+ Int64(byte(index) &- 0x30)
+            index += 1
+        }
+        let following = byte(index)
+        if index > position, following == 0x2C || following == 0x7D || following == 0x5D,
+            byte(position) != 0x30 || index - position == 1
+        {
+            position = index
+            return value
+        }
+        return try wholeInteger()
+    }
+
+    /// Reads a whole number of 64 bits with every check.
+    @usableFromInline
+    mutating func wholeInteger() throws(JSONError) -> Int64 {
+        guard let value = Int64(exactly: try wideInteger()) else { throw JSONError(.invalidNumber, at: position) }
         return value
     }
 
     /// Reads a whole number of up to 128 bits.
     public mutating func wideInteger() throws(JSONError) -> Int128 {
         skipWhitespace()
-        let start = offset
-        let negative = byte(offset) == 0x2D
-        if negative { offset += 1 }
-        let first = offset
+        let start = position
+        let negative = byte(position) == 0x2D
+        if negative { position += 1 }
+        let first = position
         // Eighteen digits always fit into 64 bits: the common case needs no checks.
         var small: Int64 = 0
-        while byte(offset) &- 0x30 < 10, offset - first < 18 {
-            small = small &* 10 &+ Int64(byte(offset) &- 0x30)
-            offset += 1
+        while byte(position) &- 0x30 < 10, position - first < 18 {
+            small = small &* 10 &+ Int64(byte(position) &- 0x30)
+            position += 1
         }
-        guard offset > first else { throw failure(.invalidNumber) }
+        guard position > first else { throw failure(.invalidNumber) }
         var value = Int128(small)
-        while byte(offset) &- 0x30 < 10 {
+        while byte(position) &- 0x30 < 10 {
             let (shifted, overflow) = value.multipliedReportingOverflow(by: 10)
-            let (sum, carry) = shifted.addingReportingOverflow(Int128(byte(offset) &- 0x30))
+            let (sum, carry) = shifted.addingReportingOverflow(Int128(byte(position) &- 0x30))
             if overflow || carry { throw JSONError(.invalidNumber, at: start) }
             value = sum
-            offset += 1
+            position += 1
         }
-        if byte(first) == 0x30, offset - first > 1 { throw JSONError(.invalidNumber, at: start) }
-        let next = byte(offset)
+        if byte(first) == 0x30, position - first > 1 { throw JSONError(.invalidNumber, at: start) }
+        let next = byte(position)
         if next == 0x2E || next | 0x20 == 0x65 { throw JSONError(.invalidNumber, at: start) }
         return negative ? -value : value
     }
@@ -344,7 +409,7 @@ public struct JSONScanner {
     /// Reads `true` or `false`.
     public mutating func bool() throws(JSONError) -> Bool {
         skipWhitespace()
-        let value = byte(offset) == 0x74
+        let value = byte(position) == 0x74
         try literal(value ? "true" : "false")
         return value
     }
@@ -357,22 +422,22 @@ public struct JSONScanner {
     }
 
     private mutating func literal(_ word: StaticString) throws(JSONError) {
-        let end = offset + word.utf8CodeUnitCount
-        guard equals(offset..<end, word) else { throw failure() }
-        offset = end
+        let end = position + word.utf8CodeUnitCount
+        guard equals(position..<end, word) else { throw failure() }
+        position = end
     }
 
     /// Reads any value, checks its grammar, and gives the range of its bytes.
     @discardableResult
     public mutating func skip() throws(JSONError) -> Range<Int> {
         skipWhitespace()
-        let start = offset
+        let start = position
         try skip(depth: 0)
-        return start..<offset
+        return start..<position
     }
 
     private mutating func skip(depth: Int) throws(JSONError) {
-        guard depth < Self.maximumDepth else { throw JSONError(.tooDeep, at: offset) }
+        guard depth < Self.maximumDepth else { throw JSONError(.tooDeep, at: position) }
         switch peek() {
         case .object:
             try enterObject()
@@ -394,15 +459,15 @@ public struct JSONScanner {
     ///
     /// Documents that we write ourselves have a fixed order of fields: reading them so is faster than looking names up, and
     /// anything else is an error.
-    @inline(__always)
+    @inlinable @inline(__always)
     public mutating func field(_ name: StaticString) throws(JSONError) {
         guard optionalField(name) else { throw failure(.unexpectedField) }
     }
 
     /// Like ``field(_:)``, but says false, and reads nothing, where another field or the object's end follows.
-    @inline(__always)
+    @inlinable @inline(__always)
     public mutating func optionalField(_ name: StaticString) -> Bool {
-        var start = offset
+        var start = position
         if !atStart {
             guard byte(start) == 0x2C else { return false }
             start += 1
@@ -411,7 +476,7 @@ public struct JSONScanner {
         guard byte(start) == 0x22, equals(start + 1..<start + 1 + size, name), byte(start + 1 + size) == 0x22,
             byte(start + 2 + size) == 0x3A
         else { return false }
-        offset = start + 3 + size
+        position = start + 3 + size
         atStart = false
         return true
     }

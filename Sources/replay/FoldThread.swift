@@ -4,48 +4,27 @@ import LedgerSQLite
 import Projections
 import Synchronization
 
-/// Rows on their way from the thread that reads to the thread that folds: their bytes, copied once.
-struct RowBatch: Sendable {
-    private struct Row {
-        let position, version, recordedAt, effectiveAt: Int64
-        let account, type, key, data: Range<Int>
-    }
-
-    private static let maximumRows = 2048
+extension CanonicalEvents {
+    private static let maximumRows = 1024
     private static let maximumBytes = 4 << 20
 
-    private var rows: [Row] = []
-    private var bytes: [UInt8] = []
+    /// A batch on its way from the thread that reads to the thread that folds.
+    static func batch() -> CanonicalEvents { CanonicalEvents(rows: maximumRows, bytes: 1 << 20) }
 
-    init() {
-        rows.reserveCapacity(Self.maximumRows)
-        bytes.reserveCapacity(1 << 20)
-    }
+    /// Whether the batch is to be sent.
+    var isFull: Bool { count >= Self.maximumRows || byteCount >= Self.maximumBytes }
 
-    var isFull: Bool { rows.count >= Self.maximumRows || bytes.count >= Self.maximumBytes }
-
-    mutating func append(_ row: StoredBytes) {
-        func copy(_ text: UnsafeBufferPointer<UInt8>) -> Range<Int> {
-            let start = bytes.count
-            bytes.append(contentsOf: text)
-            return start..<bytes.count
-        }
-        rows.append(
-            Row(
-                position: row.position, version: row.version, recordedAt: row.recordedAt, effectiveAt: row.effectiveAt,
-                account: copy(row.account), type: copy(row.type), key: copy(row.key), data: copy(row.data)))
-    }
-
-    func forEach(_ body: (StoredBytes) -> Void) {
-        bytes.withUnsafeBufferPointer { buffer in
-            for row in rows {
+    /// Each event, or what is wrong with its encoding.
+    func forEachDecoded(_ body: (Result<RecordedEvent, Finding>) -> Void) {
+        forEach { row in
+            do throws(EventCodingError) {
+                body(.success(try row.decoded()))
+            } catch {
                 body(
-                    StoredBytes(
-                        position: row.position, version: row.version, recordedAt: row.recordedAt,
-                        effectiveAt: row.effectiveAt, account: UnsafeBufferPointer(rebasing: buffer[row.account]),
-                        type: UnsafeBufferPointer(rebasing: buffer[row.type]),
-                        key: UnsafeBufferPointer(rebasing: buffer[row.key]),
-                        data: UnsafeBufferPointer(rebasing: buffer[row.data])))
+                    .failure(
+                        Finding(
+                            position: row.position, account: String(decoding: row.account, as: UTF8.self),
+                            check: .encoding, detail: error.description)))
             }
         }
     }
@@ -53,7 +32,7 @@ struct RowBatch: Sendable {
 
 /// What a fold has come to.
 struct FoldResult: Sendable {
-    var accounts: [AccountID: Account] = [:]
+    var accounts = FoldedAccounts()
     var findings: [Finding] = []
     var unreported = 0
     var usageRows: Int64 = 0
@@ -66,6 +45,11 @@ final class FoldThread: Sendable {
     private let queue = DispatchQueue(label: "replay.fold", qos: .userInitiated)
     private let room = DispatchSemaphore(value: 3)
     private let state: Mutex<FoldState>
+    /// Batches that were folded, whose memory can be used again.
+    private let spare = Mutex<[CanonicalEvents]>([])
+    /// Sums of days that no later event belongs to. The stored ones go on changing while a server runs: they are compared by the thread
+    /// that reads, which sees the state that is verified.
+    private let finishedDays = Mutex<[UsageDay.Key: UsageDay]>([:])
 
     init(
         _ file: LedgerFile, part: Verification.Part, checkpoint: Int64, snapshots: [String: Int64]
@@ -76,17 +60,52 @@ final class FoldThread: Sendable {
         state = Mutex(FoldState(own, part: part, checkpoint: checkpoint, snapshots: snapshots))
     }
 
-    func send(_ batch: RowBatch) {
+    /// Takes a batch, and gives an empty one for the next.
+    ///
+    /// Folding takes longer than reading. Where the folding thread has enough to do, the reading one decodes its batch itself instead of
+    /// waiting for room: so both are busy, whatever the machine.
+    func send(_ batch: consuming CanonicalEvents) -> CanonicalEvents {
+        if room.wait(timeout: .now()) == .success {
+            let batch = batch
+            queue.async {
+                self.state.withLock { state in batch.forEachDecoded { state.fold($0, self.finishedDays) } }
+                self.spare.withLock { $0.append(batch) }
+                self.room.signal()
+            }
+            var next = spare.withLock { $0.popLast() } ?? .batch()
+            next.removeAll()
+            return next
+        }
+        var events: [Result<RecordedEvent, Finding>] = []
+        events.reserveCapacity(batch.count)
+        batch.forEachDecoded { events.append($0) }
         room.wait()
-        queue.async {
-            self.state.withLock { $0.fold(batch) }
+        queue.async { [events] in
+            self.state.withLock { state in
+                for event in events { state.fold(event, self.finishedDays) }
+            }
             self.room.signal()
+        }
+        batch.removeAll()
+        return batch
+    }
+
+    /// The sums of the days that have been folded to their end since this was last asked.
+    func takeFinishedDays() -> [UsageDay.Key: UsageDay] {
+        finishedDays.withLock { days in
+            defer { days = [:] }
+            return days
         }
     }
 
     /// Waits for all batches.
     func finish() -> FoldResult {
-        queue.sync { state.withLock { $0.finish() } }
+        queue.sync {
+            state.withLock { state in
+                state.finishDay(into: finishedDays)
+                return state.finish()
+            }
+        }
     }
 }
 
@@ -99,6 +118,9 @@ private struct FoldState {
     private var auditor: Auditor
     private var result = FoldResult()
     private var usage: UsageCursor
+    /// The UTC day of the last settled request, and the sums of that day.
+    private var today = Int64.min
+    private var days: [UsageDay.Key: UsageDay] = [:]
 
     init(_ file: LedgerFile, part: Verification.Part, checkpoint: Int64, snapshots: [String: Int64]) {
         self.file = file
@@ -109,18 +131,14 @@ private struct FoldState {
         auditor = Auditor { request in (try? file.snapshot { $0.settlement(of: request) }) ?? nil }
     }
 
-    mutating func fold(_ batch: RowBatch) {
-        batch.forEach { row in
-            do throws(EventCodingError) {
-                let event = try row.decoded()
-                if let finding = auditor.check(event) { report(finding) }
-                compare(event)
-            } catch {
-                report(
-                    Finding(
-                        position: row.position, account: String(decoding: row.account, as: UTF8.self), check: .encoding,
-                        detail: error.description))
-            }
+    mutating func fold(
+        _ event: Result<RecordedEvent, Finding>, _ finishedDays: borrowing Mutex<[UsageDay.Key: UsageDay]>
+    ) {
+        switch event {
+        case .success(let event):
+            if let finding = auditor.check(event) { report(finding) }
+            compare(event, finishedDays)
+        case .failure(let finding): report(finding)
         }
     }
 
@@ -133,10 +151,17 @@ private struct FoldState {
     }
 
     /// The event against the usage log and the snapshots.
-    private mutating func compare(_ event: RecordedEvent) {
+    private mutating func compare(
+        _ event: RecordedEvent, _ finishedDays: borrowing Mutex<[UsageDay.Key: UsageDay]>
+    ) {
         if event.position <= checkpoint {
             if let row = UsageRow(event) {
                 result.usageRows += 1
+                if row.recordedAt.utcDay != today {
+                    finishDay(into: finishedDays)
+                    today = row.recordedAt.utcDay
+                }
+                days[UsageDay.Key(account: row.account, day: today, model: row.model), default: UsageDay()].add(row)
                 if let problem = usage.compare(row, part: part) {
                     report(
                         Finding(
@@ -168,8 +193,16 @@ private struct FoldState {
         }
     }
 
+    /// Hands over the sums of the day that the last events belong to.
+    mutating func finishDay(into finished: borrowing Mutex<[UsageDay.Key: UsageDay]>) {
+        let done = days
+        days = [:]
+        // The clock of a ledger does not go back: where a day comes again all the same, its time is a finding already.
+        if !done.isEmpty { finished.withLock { $0.merge(done) { $1 } } }
+    }
+
     mutating func finish() -> FoldResult {
-        if let problem = usage.end(checkpoint: checkpoint, part: part) {
+        if let problem = usage.skip(upTo: checkpoint, part: part) {
             report(Finding(position: nil, account: nil, check: .projection, detail: problem))
         }
         result.accounts = auditor.accounts
@@ -180,7 +213,7 @@ private struct FoldState {
 /// Reads the usage log in pages beside the events.
 private struct UsageCursor {
     private let file: LedgerFile
-    private var page: [UsageRow] = []
+    private var page = UsageLogPage()
     private var index = 0
     private var last: Int64 = 0
 
@@ -188,36 +221,31 @@ private struct UsageCursor {
         self.file = file
     }
 
-    private mutating func peek() -> UsageRow? {
+    /// The position of the next row; nil behind the last.
+    private mutating func next() -> Int64? {
         if index >= page.count {
-            page = (try? file.snapshot { try $0.usageRows(after: last, limit: 4096) }) ?? []
             index = 0
-            last = page.last?.position ?? last
+            let isRead: Void? = try? file.snapshot { try $0.readUsage(after: last, limit: 1024, into: &page) }
+            guard isRead != nil, page.count > 0 else { return nil }
+            last = page.position(at: page.count - 1)
         }
-        return index < page.count ? page[index] : nil
+        return page.position(at: index)
     }
 
     /// What is wrong with the log's row for an event; nil: nothing.
     mutating func compare(_ expected: UsageRow, part: Verification.Part) -> String? {
-        while let row = peek(), row.position < expected.position {
-            index += 1
-            if part.contains(row.account.rawValue.utf8) {
-                return "the usage log has a row of no request at \(row.position)"
-            }
-        }
-        guard var row = peek(), row.position == expected.position else { return "the usage log lacks the request" }
-        index += 1
-        row.reversed = .zero
-        return row == expected ? nil : "the usage log's row differs from the event"
+        if let problem = skip(upTo: expected.position - 1, part: part) { return problem }
+        guard next() == expected.position else { return "the usage log lacks the request" }
+        defer { index += 1 }
+        return page.matches(expected, at: index) ? nil : "the usage log's row differs from the event"
     }
 
-    /// Whether rows are left that belong to no event.
-    mutating func end(checkpoint: Int64, part: Verification.Part) -> String? {
-        while let row = peek(), row.position <= checkpoint {
+    /// Goes on behind a position; what is wrong where rows up to it belong to no event.
+    mutating func skip(upTo position: Int64, part: Verification.Part) -> String? {
+        while let found = next(), found <= position {
+            let isOurs = part.contains(page.account(at: index))
             index += 1
-            if part.contains(row.account.rawValue.utf8) {
-                return "the usage log has a row of no request at \(row.position)"
-            }
+            if isOurs { return "the usage log has a row of no request at \(found)" }
         }
         return nil
     }

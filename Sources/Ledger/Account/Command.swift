@@ -59,10 +59,13 @@ public struct Command: Hashable, Sendable {
         }
     }
 
-    static func holdKey(_ request: RequestID) -> String { "hold:" + request.rawValue }
+    static let holdPrefix: StaticString = "hold:"
+    static let settlementPrefix: StaticString = "settle:"
+
+    static func holdKey(_ request: RequestID) -> String { "\(holdPrefix)" + request.rawValue }
 
     /// The one key of a charge and of a release: that a hold is settled once is thereby also the database's rule.
-    static func settlementKey(_ request: RequestID) -> String { "settle:" + request.rawValue }
+    static func settlementKey(_ request: RequestID) -> String { "\(settlementPrefix)" + request.rawValue }
 
     /// Whether it settles a hold. Such commands are never refused for a full queue: their number is that of the open holds.
     var isSettlement: Bool {

@@ -395,19 +395,23 @@ extension JSONScanner {
         return try integer()
     }
 
+    @inline(__always)
     mutating func optionalInteger(field name: StaticString) throws(JSONError) -> Int64? {
         optionalField(name) ? try integer() : nil
     }
 
+    @inline(__always)
     mutating func string(field name: StaticString) throws(JSONError) -> String {
         try field(name)
         return try string()
     }
 
+    @inline(__always)
     mutating func optionalString(field name: StaticString) throws(JSONError) -> String? {
         optionalField(name) ? try string() : nil
     }
 
+    @inline(__always)
     mutating func value<T>(field name: StaticString, _ parse: (String) -> T?) throws(JSONError) -> T {
         guard let value = parse(try string(field: name)) else { throw JSONError(.unexpectedField, at: offset) }
         return value

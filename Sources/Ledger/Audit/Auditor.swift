@@ -4,41 +4,53 @@
 /// from nothing and believes no figure that it can compute.
 public struct Auditor {
     /// The accounts as folded so far.
-    public private(set) var accounts: [AccountID: Account] = [:]
-    public private(set) var prices = PriceBook()
-    public private(set) var plans = PlanBook()
-    /// How many events were folded.
-    public private(set) var eventCount: Int64 = 0
-    /// What held requests never came to a settlement.
-    public var openHolds: Int { accounts.values.reduce(0) { $0 + $1.holds.count } }
-
-    private let settlement: (RequestID) -> RecordedEvent?
+    public private(set) var accounts = FoldedAccounts()
+    private var rules: AuditRules
 
     /// `settlement` finds the event that settled a request; reversals need it.
     public init(settlement: @escaping (RequestID) -> RecordedEvent?) {
-        self.settlement = settlement
+        rules = AuditRules(settlement: settlement)
     }
 
     /// Checks the next event and applies it; nil where it is what the rules lead to.
     public mutating func check(_ recorded: RecordedEvent) -> Finding? {
-        eventCount += 1
-        let problem: (Finding.Check, String)?
+        let problem: AuditRules.Problem?
         switch recorded.account {
-        case .prices:
-            problem = checkPrice(recorded)
-            prices.apply(recorded.event, recordedAt: recorded.recordedAt)
-        case .plans:
-            problem = recorded.version == plans.version + 1 ? nil : (.version, "expected version \(plans.version + 1)")
-            plans.apply(recorded.event)
-        default:
-            problem = checkAccount(recorded)
+        case .prices: problem = rules.checkPrice(recorded)
+        case .plans: problem = rules.checkPlan(recorded)
+        default: problem = rules.check(recorded, on: &accounts[changing: recorded.account])
         }
         return problem.map { check, detail in
             Finding(position: recorded.position, account: recorded.account.rawValue, check: check, detail: detail)
         }
     }
+}
 
-    private func checkPrice(_ recorded: RecordedEvent) -> (Finding.Check, String)? {
+/// What an audit holds an event against: the rules, and the books as folded so far.
+private struct AuditRules {
+    typealias Problem = (Finding.Check, String)
+
+    private var prices = PriceBook()
+    private var plans = PlanBook()
+    private let settlement: (RequestID) -> RecordedEvent?
+
+    init(settlement: @escaping (RequestID) -> RecordedEvent?) {
+        self.settlement = settlement
+    }
+
+    /// Checks an event of the price book and applies it.
+    mutating func checkPrice(_ recorded: RecordedEvent) -> Problem? {
+        defer { prices.apply(recorded.event, recordedAt: recorded.recordedAt) }
+        return problem(ofPrice: recorded)
+    }
+
+    /// Checks an event of the plans and applies it.
+    mutating func checkPlan(_ recorded: RecordedEvent) -> Problem? {
+        defer { plans.apply(recorded.event) }
+        return recorded.version == plans.version + 1 ? nil : (.version, "expected version \(plans.version + 1)")
+    }
+
+    private func problem(ofPrice recorded: RecordedEvent) -> Problem? {
         if recorded.version != prices.version + 1 { return (.version, "expected version \(prices.version + 1)") }
         switch recorded.event {
         case .priceSet(let event)
@@ -52,11 +64,9 @@ public struct Auditor {
         }
     }
 
-    private mutating func checkAccount(_ recorded: RecordedEvent) -> (Finding.Check, String)? {
-        // Taken out and put back, so that the fold changes it in place.
-        var account = accounts.removeValue(forKey: recorded.account) ?? Account(id: recorded.account)
-        defer { accounts[recorded.account] = account }
-        let problem: (Finding.Check, String)?
+    /// Checks an event of an account and applies it to the account, which is changed in its place: it is not copied.
+    func check(_ recorded: RecordedEvent, on account: inout Account) -> Problem? {
+        let problem: Problem?
         if recorded.version != account.version + 1 {
             problem = (.version, "expected version \(account.version + 1)")
         } else if let detail = broken(recorded, on: account) {
@@ -70,7 +80,7 @@ public struct Auditor {
     }
 
     /// What is wrong with the account's figures after an event.
-    private func balanceProblem(of account: Account, after event: LedgerEvent) -> (Finding.Check, String)? {
+    private func balanceProblem(of account: Account, after event: LedgerEvent) -> Problem? {
         var remaining: Int128 = 0
         for grant in account.openGrants {
             guard grant.remaining <= grant.amount else {
@@ -89,7 +99,7 @@ public struct Auditor {
     private func broken(_ recorded: RecordedEvent, on account: Account) -> String? {
         if case .accountOpened(let event) = recorded.event {
             if account.isOpen { return "the account was open already" }
-            if recorded.key != "open:\(account.id)" { return "the key of an opening is another" }
+            if !recorded.key.names("open:", account.id.rawValue) { return "the key of an opening is another" }
             return plans.plans[event.plan]?.rate == event.rate ? nil : "the plan has other terms"
         }
         guard account.isOpen else { return "the account was not open" }
@@ -107,7 +117,9 @@ public struct Auditor {
         case .holdPlaced(let event): return broken(event, recorded, on: account)
         case .holdReleased(let event):
             guard let hold = account.holds[event.request] else { return "its hold was not open" }
-            if recorded.key != Command.settlementKey(event.request) { return "the key of a settlement is another" }
+            if !recorded.key.names(Command.settlementPrefix, event.request.rawValue) {
+                return "the key of a settlement is another"
+            }
             return hold.placed.amount == event.amount && hold.placed.origin == event.origin
                 ? nil : "it differs from its hold"
         case .requestCharged(let event): return broken(event, recorded, on: account)
@@ -144,7 +156,7 @@ public struct Auditor {
     }
 
     private func broken(_ event: HoldPlaced, _ recorded: RecordedEvent, on account: Account) -> String? {
-        if recorded.key != Command.holdKey(event.request) { return "the key of a hold is another" }
+        if !recorded.key.names(Command.holdPrefix, event.request.rawValue) { return "the key of a hold is another" }
         if account.isBlocked { return "the account was blocked" }
         if account.holds[event.request] != nil { return "the request has a hold already" }
         if event.rate != account.rate { return "the account's credit rate is another" }
@@ -161,7 +173,9 @@ public struct Auditor {
 
     private func broken(_ event: RequestCharged, _ recorded: RecordedEvent, on account: Account) -> String? {
         guard let hold = account.holds[event.request] else { return "its hold was not open" }
-        if recorded.key != Command.settlementKey(event.request) { return "the key of a settlement is another" }
+        if !recorded.key.names(Command.settlementPrefix, event.request.rawValue) {
+            return "the key of a settlement is another"
+        }
         let placed = hold.placed
         if event.origin != placed.origin || event.priced != placed.priced || event.rate != placed.rate {
             return "it differs from its hold"
@@ -189,6 +203,48 @@ public struct Auditor {
         return unwound.restored == event.restored && unwound.debtReduced == event.debtReduced
             && unwound.repaymentsReturned == event.repaymentsReturned
             ? nil : "unwinding the charge gives other allocations"
+    }
+}
+
+/// Accounts that are folded, each in its place: they are changed where they are, and found with one look.
+public struct FoldedAccounts: Sendable {
+    /// In the order in which they first appeared.
+    public private(set) var all: [Account] = []
+    private var slots: [AccountID: Int] = [:]
+
+    public init() {}
+
+    /// The account of that id, where it has appeared.
+    public subscript(id: AccountID) -> Account? { slots[id].map { all[$0] } }
+
+    /// The account of that id, a new one where it has not appeared, to be changed in its place.
+    subscript(changing id: AccountID) -> Account {
+        get { self[id] ?? Account(id: id) }
+        _modify {
+            let slot: Int
+            if let known = slots[id] {
+                slot = known
+            } else {
+                slot = all.count
+                slots[id] = slot
+                all.append(Account(id: id))
+            }
+            yield &all[slot]
+        }
+    }
+}
+
+extension String {
+    /// Whether this is `prefix` and `name`, one behind the other, byte for byte; it builds neither.
+    fileprivate func names(_ prefix: StaticString, _ name: String) -> Bool {
+        let size = prefix.utf8CodeUnitCount
+        guard utf8.count == size + name.utf8.count else { return false }
+        let isEqual = utf8.withContiguousStorageIfAvailable { own in
+            name.utf8.withContiguousStorageIfAvailable { name in
+                prefix.withUTF8Buffer { own[..<size].elementsEqual($0) } && own[size...].elementsEqual(name)
+            }
+        }
+        return (isEqual ?? nil) ?? (self == "\(prefix)" + name)
     }
 }
 

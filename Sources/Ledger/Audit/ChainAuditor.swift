@@ -2,16 +2,18 @@
 public struct ChainAuditor {
     /// The last event that was looked at.
     public private(set) var head: LedgerHead
-    private var buffer: [UInt8] = []
 
     /// Starts behind an event that is already trusted, or at the beginning.
     public init(after head: LedgerHead = .empty) {
         self.head = head
     }
 
-    /// Checks the next row; nil where it is sound. After a finding it goes on from what the row says.
-    public mutating func check(_ row: StoredBytes, hash: UnsafeRawBufferPointer) -> Finding? {
-        let computed = head.hash.next(row, buffer: &buffer)
+    /// Checks the next row, which is appended to `events`; nil where it is sound. After a finding it goes on from what the row says.
+    public mutating func check(
+        _ row: StoredBytes, hash: UnsafeRawBufferPointer, appendingTo events: inout CanonicalEvents
+    ) -> Finding? {
+        events.append(row, after: head.hash)
+        let computed = events.lastHash
         var problem: (Finding.Check, String)?
         if row.position != head.position + 1 {
             problem = (.position, "expected position \(head.position + 1): events are missing or out of order")

@@ -1,5 +1,5 @@
 /// Something that is wrong with a ledger: where, whose, and what.
-public struct Finding: Hashable, Sendable, CustomStringConvertible {
+public struct Finding: Error, Hashable, Sendable, CustomStringConvertible {
     /// The position of the event; nil where it is not about one event.
     public let position: Int64?
     public let account: String?

@@ -37,13 +37,23 @@ public struct EventHash: Hashable, Sendable, CustomStringConvertible {
         return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
     }
 
-    /// The next link.
-    ///
-    /// The canonical bytes are those of `event` as they are stored, never written anew: the previous hash (32 bytes);
-    /// position, version, recordedAt and effectiveAt (8 bytes each, two's complement, big-endian); then account, type, key
-    /// and data, each as its length in bytes (4 bytes, big-endian) and its UTF-8 bytes. `buffer` is scratch space.
+    /// The next link. `buffer` is scratch space.
     public func next(_ event: StoredBytes, buffer: inout [UInt8]) -> EventHash {
         buffer.removeAll(keepingCapacity: true)
+        appendCanonicalBytes(of: event, to: &buffer)
+        return buffer.withUnsafeBytes(EventHash.init(of:))
+    }
+
+    fileprivate init(of canonical: UnsafeRawBufferPointer) {
+        self.init(digest: SHA256.hash(data: canonical))
+    }
+
+    /// Appends the bytes that the link behind this one is the hash of.
+    ///
+    /// They are those of `event` as they are stored, never written anew: the previous hash (32 bytes); position, version,
+    /// recordedAt and effectiveAt (8 bytes each, two's complement, big-endian); then account, type, key and data, each as its
+    /// length in bytes (4 bytes, big-endian) and its UTF-8 bytes.
+    fileprivate func appendCanonicalBytes(of event: StoredBytes, to buffer: inout [UInt8]) {
         withBytes { buffer.append(contentsOf: $0) }
         for number in [event.position, event.version, event.recordedAt, event.effectiveAt] {
             withUnsafeBytes(of: number.bigEndian) { buffer.append(contentsOf: $0) }
@@ -52,7 +62,75 @@ public struct EventHash: Hashable, Sendable, CustomStringConvertible {
             withUnsafeBytes(of: UInt32(truncatingIfNeeded: text.count).bigEndian) { buffer.append(contentsOf: $0) }
             buffer.append(contentsOf: text)
         }
-        return EventHash(digest: SHA256.hash(data: buffer))
+    }
+}
+
+/// Events one behind the other, each as the bytes that its hash is of: so a row that was read is copied once, to be hashed and to be
+/// decoded, on different threads if need be.
+public struct CanonicalEvents: Sendable {
+    /// What is not text, and where the texts are.
+    private struct Row {
+        let position, version, recordedAt, effectiveAt: Int64
+        let start, account, type, key, data: Int
+    }
+
+    private var rows: [Row] = []
+    private var bytes: [UInt8] = []
+
+    /// Room for so many; more can be appended.
+    public init(rows count: Int, bytes size: Int) {
+        rows.reserveCapacity(count)
+        bytes.reserveCapacity(size)
+    }
+
+    public var count: Int { rows.count }
+    public var byteCount: Int { bytes.count }
+
+    /// Appends an event whose link is to be behind `previous`.
+    public mutating func append(_ event: StoredBytes, after previous: EventHash) {
+        rows.append(
+            Row(
+                position: event.position, version: event.version, recordedAt: event.recordedAt,
+                effectiveAt: event.effectiveAt, start: bytes.count, account: event.account.count,
+                type: event.type.count, key: event.key.count, data: event.data.count))
+        previous.appendCanonicalBytes(of: event, to: &bytes)
+    }
+
+    /// The link of the event that was appended last; of nothing, ``EventHash/genesis``.
+    public var lastHash: EventHash {
+        guard let last = rows.last else { return .genesis }
+        return bytes.withUnsafeBytes { EventHash(of: UnsafeRawBufferPointer(rebasing: $0[last.start...])) }
+    }
+
+    /// Forgets all events and keeps the memory.
+    public mutating func removeAll() {
+        rows.removeAll(keepingCapacity: true)
+        bytes.removeAll(keepingCapacity: true)
+    }
+
+    /// Forgets the last event.
+    public mutating func removeLast() {
+        guard let last = rows.popLast() else { return }
+        bytes.removeLast(bytes.count - last.start)
+    }
+
+    /// Gives the events in order; their bytes are borrowed until `body` returns.
+    public func forEach(_ body: (StoredBytes) -> Void) {
+        bytes.withUnsafeBufferPointer { buffer in
+            for row in rows {
+                var offset = row.start + EventHash.byteCount + 4 * MemoryLayout<Int64>.size
+                func text(_ count: Int) -> UnsafeBufferPointer<UInt8> {
+                    offset += MemoryLayout<UInt32>.size
+                    defer { offset += count }
+                    return UnsafeBufferPointer(rebasing: buffer[offset..<offset + count])
+                }
+                body(
+                    StoredBytes(
+                        position: row.position, version: row.version, recordedAt: row.recordedAt,
+                        effectiveAt: row.effectiveAt, account: text(row.account), type: text(row.type),
+                        key: text(row.key), data: text(row.data)))
+            }
+        }
     }
 }
 

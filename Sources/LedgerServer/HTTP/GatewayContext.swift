@@ -4,7 +4,7 @@ import NIOCore
 import Synchronization
 
 /// What is known of a request while it is handled.
-struct GatewayContext: RequestContext {
+struct GatewayContext: RequestContext, Sendable {
     var coreContext: CoreRequestContextStorage
     /// Names the request in answers (`x-request-id`), in the log and, where it reaches a model, in the ledger.
     let requestID: Ledger.RequestID

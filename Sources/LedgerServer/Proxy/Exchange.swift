@@ -8,6 +8,9 @@ import NIOHTTP1
 
 /// One admitted request, from its durable hold to its one settlement.
 ///
+/// What a stream waits with must be small: there are thousands. What runs before and after the waiting is kept from being inlined into it,
+/// as all its temporaries would be kept with it: an async frame is as large as everything in it (`make bench` measures a stream).
+///
 /// It runs in a task of its own that neither the client's connection nor the handler's cancellation ends: a client that leaves only
 /// closes the mailbox. On every path it comes to exactly one charge or release, and only then lets the request go.
 struct Exchange: Sendable {
@@ -32,18 +35,20 @@ struct Exchange: Sendable {
     let limits: Limits
     let logger: Logger
     let account: AccountID
-    let request: ChatRequest
+    let isStream: Bool
+    /// Whether the client asked for the chunk with nothing but usage.
+    let wantsUsageChunk: Bool
+    let prompt: PromptSize
     let hold: HoldPlaced
     let requestKey: RequestKey?
-    let body: [UInt8]
 
-    /// Runs the request, and gives the mailbox in which its parts arrive.
-    func start(_ watch: RequestWatch) -> Mailbox<Part> {
-        // Room for a few pieces: enough to overlap reading and writing, little enough to bound what a stream holds.
-        let mailbox = Mailbox<Part>(capacity: 4)
-        let task = Task {
+    /// Runs the request on the event loop of its client's connection, and gives the mailbox in which its parts arrive.
+    func start(body: [UInt8], _ watch: RequestWatch, on loop: any EventLoop) -> Mailbox<Part> {
+        // Room for a few pieces: enough to write together what came together, little enough to bound what a stream holds.
+        let mailbox = Mailbox<Part>(capacity: 8)
+        let task = Task(executorPreference: EventLoopTaskExecutor(loop)) {
             watch.enter(.head)
-            await run(watch, mailbox)
+            await run(body, watch, mailbox)
             mailbox.finish()
             registry.end(watch)
         }
@@ -51,9 +56,9 @@ struct Exchange: Sendable {
         return mailbox
     }
 
-    private func run(_ watch: RequestWatch, _ mailbox: Mailbox<Part>) async {
+    private func run(_ body: [UInt8], _ watch: RequestWatch, _ mailbox: Mailbox<Part>) async {
         do {
-            let response = try await upstream.send(body: body, isStream: request.isStream)
+            let response = try await head(body)
             watch.enter(.upstream)
             guard response.status.code == 200 else {
                 let body = try? await response.body.collect(upTo: UpstreamFailure.maximumErrorBytes)
@@ -61,7 +66,7 @@ struct Exchange: Sendable {
             }
             // A stream was asked for; what says that it is something else is read as a whole answer, or as none.
             let contentType = response.headers.first(name: "content-type") ?? "text/event-stream"
-            if request.isStream, contentType.lowercased().hasPrefix("text/event-stream") {
+            if isStream, contentType.lowercased().hasPrefix("text/event-stream") {
                 await stream(response, watch, mailbox)
             } else {
                 try await answer(response, watch, mailbox)
@@ -77,8 +82,16 @@ struct Exchange: Sendable {
         }
     }
 
+    /// Sends the request in a task of its own, which ends here: a task keeps, to its end, as much memory as its deepest calls once took.
+    @inline(never)
+    private func head(_ body: [UInt8]) async throws -> HTTPClientResponse {
+        async let response = upstream.send(body: body, isStream: isStream)
+        return try await response
+    }
+
     // MARK: An answer in one piece
 
+    @inline(never)
     private func answer(
         _ response: HTTPClientResponse, _ watch: RequestWatch, _ mailbox: Mailbox<Part>
     ) async throws {
@@ -114,8 +127,9 @@ struct Exchange: Sendable {
 
     // MARK: A stream
 
+    @inline(never)
     private func stream(_ response: HTTPClientResponse, _ watch: RequestWatch, _ mailbox: Mailbox<Part>) async {
-        var meter = StreamMeter(removesUsageChunk: !request.wantsUsageChunk)
+        var meter = StreamMeter(removesUsageChunk: !wantsUsageChunk)
         await mailbox.send(.stream(contentType: response.headers.first(name: "content-type") ?? "text/event-stream"))
         var broke = false
         do {
@@ -145,6 +159,7 @@ struct Exchange: Sendable {
         }
     }
 
+    @inline(never)
     private func deliver(_ piece: ByteBuffer, _ watch: RequestWatch, _ mailbox: Mailbox<Part>) async {
         guard !mailbox.isClosed else { return watch.clientGone() }
         watch.enter(.client)
@@ -154,6 +169,7 @@ struct Exchange: Sendable {
     /// Settles a stream and ends it for the client: properly only when the charge is durable.
     ///
     /// What the client has received is charged, if need be after the disk has recovered; it is told at once that something broke.
+    @inline(never)
     private func settle(
         _ reading: CompletionReading, isComplete: Bool, _ watch: RequestWatch, tell: (Part?) async -> Void
     ) async {
@@ -193,11 +209,13 @@ struct Exchange: Sendable {
 
     // MARK: Settlement
 
+    @inline(never)
     private func report(_ reading: CompletionReading) -> UsageReport {
         reading.usage.report(
-            prompt: request.size, outputBytes: reading.outputBytes, bounds: hold, servedModel: reading.servedModel)
+            prompt: prompt, outputBytes: reading.outputBytes, bounds: hold, servedModel: reading.servedModel)
     }
 
+    @inline(never)
     private func submit(_ action: Command.Action, answer: PendingAnswer?) async throws(LedgerError) -> Receipt {
         if case .charge(let charge) = action {
             return try await writer.charge(charge, account: account, key: requestKey, answer: answer)
@@ -206,6 +224,7 @@ struct Exchange: Sendable {
     }
 
     /// Charges an answer before it is given. Where that fails it is not given, and so it is not charged later either.
+    @inline(never)
     private func charge(
         _ reading: CompletionReading, outcome: Outcome, answer: PendingAnswer?, _ watch: RequestWatch
     ) async -> Result<RequestCharged, GatewayError> {
@@ -222,6 +241,7 @@ struct Exchange: Sendable {
         }
     }
 
+    @inline(never)
     private func release(_ reason: ReleaseReason, status: Int64?, _ watch: RequestWatch) async {
         watch.enter(.settling)
         let release = Command.Action.releaseHold(
@@ -235,6 +255,7 @@ struct Exchange: Sendable {
 
     /// Tries a settlement again until the ledger takes it: a disk that was full has room again. It gives up when the writer has
     /// stopped for good or the server is stopping; then the hold stays open, and the next start reports it.
+    @inline(never)
     private func settleLater(_ action: Command.Action) async {
         logger.critical(
             "a request could not be settled: trying again",

@@ -1,7 +1,7 @@
 import Synchronization
 
 /// Hands elements from one sender to one receiver, with room for a few: a full mailbox holds the sender up, which is how a slow
-/// client slows its upstream down.
+/// client slows its upstream down. The receiver takes all that is there at once.
 ///
 /// Either side can leave: the sender by ``finish()``, the receiver by ``close()``, after which elements are dropped at once.
 final class Mailbox<Element: Sendable>: Sendable {
@@ -10,7 +10,7 @@ final class Mailbox<Element: Sendable>: Sendable {
         var isFinished = false
         var isClosed = false
         var sender: CheckedContinuation<Void, Never>?
-        var receiver: CheckedContinuation<Element?, Never>?
+        var receiver: CheckedContinuation<Void, Never>?
     }
 
     private let state = Mutex(State())
@@ -25,16 +25,13 @@ final class Mailbox<Element: Sendable>: Sendable {
 
     /// Gives an element; waits while there is no room. It does not follow cancellation: ``close()`` sets it free.
     func send(_ element: Element) async {
-        let hasRoom: Bool = state.withLock { state in
-            if state.isClosed { return true }
-            if let receiver = state.receiver {
-                state.receiver = nil
-                receiver.resume(returning: element)
-                return true
-            }
+        let (hasRoom, receiver): (Bool, CheckedContinuation<Void, Never>?) = state.withLock { state in
+            if state.isClosed { return (true, nil) }
             state.elements.append(element)
-            return state.elements.count < capacity
+            defer { state.receiver = nil }
+            return (state.elements.count < capacity, state.receiver)
         }
+        receiver?.resume()
         if hasRoom { return }
         await withCheckedContinuation { continuation in
             let isFree: Bool = state.withLock { state in
@@ -51,30 +48,31 @@ final class Mailbox<Element: Sendable>: Sendable {
         let receiver = state.withLock { state in
             state.isFinished = true
             defer { state.receiver = nil }
-            return state.elements.isEmpty ? state.receiver : nil
+            return state.receiver
         }
-        receiver?.resume(returning: nil)
+        receiver?.resume()
     }
 
-    /// Takes the next element; nil when there will be none.
-    func next() async -> Element? {
-        await withCheckedContinuation { continuation in
-            let (element, isOver, sender): (Element?, Bool, CheckedContinuation<Void, Never>?) = state.withLock {
+    /// Takes all elements that are there, at least one; none when there will be none.
+    func next() async -> [Element] {
+        while true {
+            let (elements, isOver, sender): ([Element], Bool, CheckedContinuation<Void, Never>?) = state.withLock {
                 state in
-                if !state.elements.isEmpty {
-                    let element = state.elements.removeFirst()
-                    defer { state.sender = nil }
-                    return (element, false, state.sender)
+                defer {
+                    state.elements = []
+                    state.sender = nil
                 }
-                if state.isFinished || state.isClosed { return (nil, true, nil) }
-                state.receiver = continuation
-                return (nil, false, nil)
+                return (state.elements, state.isFinished || state.isClosed, state.sender)
             }
             sender?.resume()
-            if let element {
-                continuation.resume(returning: element)
-            } else if isOver {
-                continuation.resume(returning: nil)
+            if !elements.isEmpty || isOver { return elements }
+            await withCheckedContinuation { continuation in
+                let isReady: Bool = state.withLock { state in
+                    if !state.elements.isEmpty || state.isFinished || state.isClosed { return true }
+                    state.receiver = continuation
+                    return false
+                }
+                if isReady { continuation.resume() }
             }
         }
     }
@@ -91,6 +89,6 @@ final class Mailbox<Element: Sendable>: Sendable {
             return (state.sender, state.receiver)
         }
         sender?.resume()
-        receiver?.resume(returning: nil)
+        receiver?.resume()
     }
 }

@@ -54,10 +54,11 @@ struct CompletionRoutes: Sendable {
         let bound = chat.maxTokens == nil ? hold.outputBound / chat.choices : nil
         let exchange = Exchange(
             upstream: upstream, writer: writer, registry: registry, limits: configuration.limits, logger: logger,
-            account: account, request: chat, hold: hold, requestKey: key,
-            body: chat.upstreamBody(
-                model: model.model, outputBound: bound, boundField: upstream.configuration.maxTokensField))
-        return try await respond(with: exchange.start(watch), watch)
+            account: account, isStream: chat.isStream, wantsUsageChunk: chat.wantsUsageChunk, prompt: chat.size,
+            hold: hold, requestKey: key)
+        let body = chat.upstreamBody(
+            model: model.model, outputBound: bound, boundField: upstream.configuration.maxTokensField)
+        return try await respond(with: exchange.start(body: body, watch, on: context.channel.eventLoop), watch)
     }
 
     private func admit(
@@ -81,27 +82,20 @@ struct CompletionRoutes: Sendable {
 
     /// Turns the parts of an exchange into an answer.
     private func respond(with mailbox: Mailbox<Exchange.Part>, _ watch: RequestWatch) async throws -> Response {
-        switch await mailbox.next() {
+        var parts = await mailbox.next()[...]
+        switch parts.popFirst() {
         case .answer(let answer): return Self.response(answer, isReplay: false)
         case .failure(let error): throw error
         case .stream(let contentType):
-            let body = ResponseBody { writer in
+            let body = ResponseBody { [parts] writer in
                 do {
-                    while let part = await mailbox.next() {
-                        switch part {
-                        case .piece(let bytes): try await writer.write(bytes)
-                        case .end:
-                            try await writer.finish(nil)
-                            return
-                        case .broken(let error):
-                            // What breaks must not look finished: an error event, and then no proper end.
-                            try await writer.write(
-                                ByteBuffer(bytes: Array("data: ".utf8) + error.openAIBody + Array("\n\n".utf8)))
-                            throw error
-                        case .stream, .answer, .failure: break
-                        }
+                    var output = StreamOutput(parts.isEmpty ? await mailbox.next()[...] : parts)
+                    while true {
+                        if output.bytes.readableBytes > 0 { try await writer.write(output.bytes) }
+                        if let failure = output.failure { throw failure }
+                        if output.isEnd { return try await writer.finish(nil) }
+                        output = StreamOutput(await mailbox.next()[...])
                     }
-                    throw GatewayError(.internalServerError, "internal_error", "The stream was given up")
                 } catch {
                     watch.clientGone()
                     mailbox.close()
@@ -110,7 +104,7 @@ struct CompletionRoutes: Sendable {
             }
             return Response(
                 status: .ok, headers: [.contentType: contentType, .cacheControl: "no-cache"], body: body)
-        default: throw GatewayError(.internalServerError, "internal_error", "Internal server error")
+        default: throw GatewayError.givenUp
         }
     }
 
@@ -207,4 +201,34 @@ struct CompletionRoutes: Sendable {
             json.endObject()
         }
     }
+}
+
+/// What is to be written of a stream: pieces that arrived together go out in one write.
+private struct StreamOutput {
+    private(set) var bytes = ByteBuffer()
+    private(set) var isEnd = false
+    private(set) var failure: (any Error)?
+
+    /// Not inlined, like what ``Exchange`` runs while a stream waits. Without any part, the stream was given up.
+    @inline(never)
+    init(_ parts: ArraySlice<Exchange.Part>) {
+        if parts.isEmpty { failure = GatewayError.givenUp }
+        for part in parts {
+            switch part {
+            case .piece(var piece):
+                if bytes.readableBytes == 0 { bytes = piece } else { bytes.writeBuffer(&piece) }
+            case .end: isEnd = true
+            case .broken(let error):
+                // What breaks must not look finished: an error event, and then no proper end.
+                bytes.writeBytes(Array("data: ".utf8) + error.openAIBody + Array("\n\n".utf8))
+                failure = error
+            case .stream, .answer, .failure: break
+            }
+        }
+    }
+}
+
+extension GatewayError {
+    fileprivate static let givenUp = GatewayError(
+        .internalServerError, "internal_error", "The request was given up; try again")
 }
