@@ -66,6 +66,16 @@ public final class LedgerView {
         self.db = db
     }
 
+    /// The tables, indexes and triggers that are not what this ledger's schema has, by name: missing, changed, or somebody else's.
+    ///
+    /// What an interrupted rebuild left behind is nobody's.
+    public func foreignDefinitions() throws -> [String] {
+        let version = try Int64.fetchOne(db, sql: "PRAGMA user_version") ?? 0
+        let wanted = try Schema.definitions(of: version)
+        let found = try Schema.definitions(in: db).filter { !$0.key.hasPrefix("rebuild_") }
+        return Set(wanted.keys).union(found.keys).filter { wanted[$0] != found[$0] }.sorted()
+    }
+
     /// The end of the ledger.
     public func head() throws -> LedgerHead { try SQLiteLedger.head(db) }
 

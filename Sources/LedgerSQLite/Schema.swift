@@ -1,4 +1,5 @@
 import GRDB
+import Ledger
 
 /// The ledger's tables, as migrations that only go forward.
 ///
@@ -12,8 +13,33 @@ enum Schema {
 
     /// Brings a database to ``version``; each migration is one transaction, which also sets `user_version`.
     static func migrate(_ db: Database) throws {
+        try migrate(db, to: version)
+    }
+
+    /// The definitions of all tables, indexes and triggers of a schema, by name.
+    static func definitions(of version: Int64) throws -> [String: String] {
+        try DatabaseQueue().writeWithoutTransaction { db in
+            try migrate(db, to: version)
+            return try definitions(in: db)
+        }
+    }
+
+    /// The definitions that a database has. Quotation marks and white space do not count: SQLite adds some where a table is renamed.
+    static func definitions(in db: Database) throws -> [String: String] {
+        var definitions: [String: String] = [:]
+        let statement = try Statement(db.sqliteConnection, "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+        try statement.forEach { row throws(StoreError) in
+            definitions[row.text(0)] =
+                row.text(1).split { $0.isWhitespace || $0 == "\"" || $0 == "(" || $0 == ")" }.joined(separator: " ")
+        }
+        return definitions
+    }
+
+    private static func migrate(_ db: Database, to version: Int64) throws {
         let current = try Int64.fetchOne(db, sql: "PRAGMA user_version") ?? 0
-        for (index, migration) in migrations.enumerated().dropFirst(Int(clamping: current)) {
+        for (index, migration) in migrations.enumerated().prefix(Int(clamping: version)).dropFirst(
+            Int(clamping: current))
+        {
             try db.inTransaction(.immediate) {
                 try db.execute(sql: migration)
                 // PRAGMA takes no bound parameters; both figures are our own integers.

@@ -44,6 +44,12 @@ struct Verification {
         let start = ContinuousClock.now
         var result = try file.snapshot { view in
             var result = Verification()
+            result.add(
+                try view.foreignDefinitions().map {
+                    Finding(
+                        position: nil, account: nil, check: .schema,
+                        detail: "the table, index or trigger '\($0)' is not the one of this schema")
+                })
             let total = try view.head().position
             let accounts = try view.accountCount()
             result.usageCheckpoint = try view.usageCheckpoint()
@@ -65,7 +71,7 @@ struct Verification {
                         detail: "the usage log is ahead of the ledger: events are missing at its end")
                 ])
             }
-            if try view.usageDayCount() != result.usageDays, result.isSound { result.addDayFinding(account: nil) }
+            if try view.usageDayCount() != result.usageDays { result.addDayFinding(account: nil) }
             if dumpsProjections { result.projections = try view.projectionsHash() }
             return result
         }

@@ -57,11 +57,12 @@ def chain(events: list[dict]) -> list[bytes]:
 
 
 class Forger:
-    """Changes a ledger through SQLite, without what protects it."""
+    """Changes a ledger through SQLite, without what protects it, and puts that back as it was."""
 
     def __init__(self, database: Path):
         self.connection = sqlite3.connect(database, isolation_level=None)
-        for (name,) in self.connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        self.triggers = self.connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        for name, _ in self.triggers:
             self.connection.execute(f'DROP TRIGGER "{name}"')
         self.connection.execute("PRAGMA ignore_check_constraints = ON")
 
@@ -69,6 +70,8 @@ class Forger:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for _, sql in self.triggers:
+            self.connection.execute(sql)
         self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self.connection.close()
 
