@@ -366,6 +366,11 @@ class Benchmark:
             f"events/s, of {events:,}", f"{rate:,.0f}", f"{other_rate:,.0f}", spread(ratios),
             judged(">= 0.50", statistics.median(ratios) >= 0.5)])
         part.rows.append(["CPU µs an event, both threads", f"{cpu:.2f}", f"{other_cpu:.2f}", "", ""])
+        self.run([REPLAY, "rebuild", ledger], seconds=900)
+        followed = [rates(self.run([REPLAY, "verify", "--format", "json", ledger]))[0] for _ in range(self.rounds)]
+        part.rows.append([
+            "events/s, usage log and days compared too", f"{statistics.median(followed):,.0f}", f"{other_rate:,.0f}",
+            spread([mine / other_rate for mine in followed]), ""])
         growth = statistics.median(large_peaks) / statistics.median(small_peaks)
         part.rows.append([
             f"peak memory at {small:,} events, MB", f"{statistics.median(small_peaks):.1f}", "", "", ""])
@@ -374,8 +379,8 @@ class Benchmark:
             f"{growth:.2f} of that at {small:,}", "" if self.quick else judged("<= 1.10", growth <= 1.1)])
         part.notes += [
             f"{ACCOUNTS:,} accounts, {size / events:.0f} bytes an event in the file, {size / 1e6:,.0f} MB in all, read from the page",
-            "cache. Times are of whole processes. The scan decodes no event, folds none and decides none. The usage log of this ledger",
-            "is empty, so comparing it is not in the figure."]
+            "cache. Times are of whole processes. The scan decodes no event, folds none and decides none. The usage log is empty first,",
+            "then rebuilt: it and the sums of days are compared with the fold as well, which the scan has nothing like."]
         part.figures = {
             "events": events, "bytes": size, "ours_and_baseline_events_per_second_and_cpu_microseconds": pairs,
             "peak_megabytes_small": small_peaks, "peak_megabytes_large": large_peaks}
@@ -540,7 +545,7 @@ limits:
 
         keys = ("first_p50_us", "first_p99_us", "total_p50_us", "total_p99_us")
         first, total = added("first_p50_us"), added("total_p50_us")
-        aim = judged("<= 0.70", statistics.median(total) <= 0.7) if connections == 1 else ""
+        aim = judged("<= 0.70", statistics.median(first) <= 0.7) if connections == 1 else ""
         for side, label in ((0, name), (1, "  straight")):
             tail = [spread(first), spread(total), aim] if side == 0 else ["", "", ""]
             part.rows.append(

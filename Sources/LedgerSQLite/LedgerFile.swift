@@ -153,12 +153,14 @@ public final class LedgerView {
         if let orphan { try body(orphan, BalanceRow(figures: [], plan: nil, totals: [], grants: [])) }
     }
 
-    /// The accounts' snapshots: their versions.
-    public func snapshotVersions() throws -> [String: Int64] {
+    /// The versions of the snapshots of those accounts whose ids, as bytes, are wanted.
+    public func snapshotVersions(of isWanted: (UnsafeBufferPointer<UInt8>) -> Bool) throws -> [String: Int64] {
         var versions: [String: Int64] = [:]
         let statement = try Statement(
             db.sqliteConnection, "SELECT account, version FROM snapshots WHERE format = \(Account.snapshotFormat)")
-        try statement.forEach { row throws(StoreError) in versions[row.text(0)] = row.integer(1) }
+        try statement.forEach { row throws(StoreError) in
+            if isWanted(row.bytes(0)) { versions[row.text(0)] = row.integer(1) }
+        }
         return versions
     }
 

@@ -95,7 +95,8 @@ struct Verification {
 
     /// One pass over all events.
     private mutating func verify(_ view: LedgerView, _ file: LedgerFile, part: Part, total: Int64) throws {
-        let fold = try FoldThread(file, part: part, checkpoint: usageCheckpoint, snapshots: view.snapshotVersions())
+        let snapshots = try view.snapshotVersions { part.contains($0) }
+        let fold = try FoldThread(file, part: part, checkpoint: usageCheckpoint, snapshots: snapshots)
         var chain = ChainAuditor()
         var batch = CanonicalEvents.batch()
         var progress = ProgressLine(total: total)

@@ -226,6 +226,10 @@ struct MailboxTests {
         }
         await sending.value
         #expect(received == Array(0..<1000))
+        let few = Mailbox<Int>(capacity: 8)
+        for number in 0..<5 { await few.send(number) }
+        #expect(await few.next(atMost: 1) == [0])
+        #expect(await few.next() == [1, 2, 3, 4])
         let left = Mailbox<Int>(capacity: 1)
         let blocked = Task {
             for number in 0..<100 { await left.send(number) }

@@ -20,6 +20,18 @@ final class EventLoopTaskExecutor: TaskExecutor {
         let job = UnownedJob(job)
         loop.execute { job.runSynchronously(on: self.asUnownedTaskExecutor()) }
     }
+
+    /// Reads what is of `size` bytes: on the loop where that takes some microseconds, else on the runtime's pool, so that no long body
+    /// holds up the streams of others.
+    static func offLoop<R: Sendable, Failure: Error>(
+        _ size: Int, _ body: @Sendable () throws(Failure) -> R
+    ) async throws(Failure) -> R {
+        if size <= 64 << 10 { return try body() }
+        let result = await withTaskExecutorPreference(globalConcurrentExecutor) {
+            Result { () throws(Failure) in try body() }
+        }
+        return try result.get()
+    }
 }
 
 /// HTTP/1.1 connections whose requests are handled on the connection's own event loop.

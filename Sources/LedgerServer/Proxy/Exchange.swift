@@ -108,8 +108,11 @@ struct Exchange: Sendable {
             if watch.cutReason != nil { throw error }
             throw UpstreamFailure.unusable
         }
-        var reading = CompletionReading()
-        guard bytes.withUnsafeBufferPointer({ reading.readBody($0) }) else { throw UpstreamFailure.unusable }
+        let reading = await EventLoopTaskExecutor.offLoop(bytes.count) { [bytes] in
+            var reading = CompletionReading()
+            return bytes.withUnsafeBufferPointer({ reading.readBody($0) }) ? reading : nil
+        }
+        guard let reading else { throw UpstreamFailure.unusable }
         let contentType = response.headers.first(name: "content-type") ?? "application/json"
         let kept = bytes.count <= limits.maxReplayBytes ? PendingAnswer(contentType: contentType, body: bytes) : nil
         let outcome: Outcome = mailbox.isClosed ? .clientGone : .finished

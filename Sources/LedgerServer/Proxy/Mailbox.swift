@@ -53,16 +53,16 @@ final class Mailbox<Element: Sendable>: Sendable {
         receiver?.resume()
     }
 
-    /// Takes all elements that are there, at least one; none when there will be none.
-    func next() async -> [Element] {
+    /// Takes the elements that are there, at least one and at most `limit`; none when there will be none.
+    func next(atMost limit: Int = .max) async -> [Element] {
         while true {
             let (elements, isOver, sender): ([Element], Bool, CheckedContinuation<Void, Never>?) = state.withLock {
                 state in
-                defer {
-                    state.elements = []
-                    state.sender = nil
-                }
-                return (state.elements, state.isFinished || state.isClosed, state.sender)
+                let taken = Array(state.elements.prefix(limit))
+                state.elements.removeFirst(taken.count)
+                if state.elements.isEmpty { state.elements = [] }
+                defer { state.sender = nil }
+                return (taken, state.isFinished || state.isClosed, state.sender)
             }
             sender?.resume()
             if !elements.isEmpty || isOver { return elements }

@@ -27,9 +27,11 @@ struct CompletionRoutes: Sendable {
     @Sendable func complete(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let principal = try await authenticator.principal(of: request)
         let bytes = try await request.wholeBody(upTo: configuration.limits.maxBodyBytes)
-        // The media figures depend on the model, which the body names: it is looked up in a first, cheap pass.
-        let chat = try ChatRequest(
-            bytes, media: configuration.settings(of: try model(named: Self.modelName(in: bytes))))
+        let chat = try await EventLoopTaskExecutor.offLoop(bytes.count) {
+            // The media figures depend on the model, which the body names: it is looked up in a first, cheap pass.
+            let named = try self.model(named: Self.modelName(in: bytes))
+            return try ChatRequest(bytes, media: configuration.settings(of: named))
+        }
         let model = try model(named: chat.model)
         guard let upstream = upstreams[model.provider] else { throw Self.modelNotFound(chat.model) }
         let account = try account(of: principal, chat)
@@ -82,19 +84,17 @@ struct CompletionRoutes: Sendable {
 
     /// Turns the parts of an exchange into an answer.
     private func respond(with mailbox: Mailbox<Exchange.Part>, _ watch: RequestWatch) async throws -> Response {
-        var parts = await mailbox.next()[...]
-        switch parts.popFirst() {
+        switch await mailbox.next(atMost: 1).first {
         case .answer(let answer): return Self.response(answer, isReplay: false)
         case .failure(let error): throw error
         case .stream(let contentType):
-            let body = ResponseBody { [parts] writer in
+            let body = ResponseBody { writer in
                 do {
-                    var output = StreamOutput(parts.isEmpty ? await mailbox.next()[...] : parts)
                     while true {
+                        let output = StreamOutput(await mailbox.next())
                         if output.bytes.readableBytes > 0 { try await writer.write(output.bytes) }
                         if let failure = output.failure { throw failure }
                         if output.isEnd { return try await writer.finish(nil) }
-                        output = StreamOutput(await mailbox.next()[...])
                     }
                 } catch {
                     watch.clientGone()
@@ -211,7 +211,7 @@ private struct StreamOutput {
 
     /// Not inlined, like what ``Exchange`` runs while a stream waits. Without any part, the stream was given up.
     @inline(never)
-    init(_ parts: ArraySlice<Exchange.Part>) {
+    init(_ parts: [Exchange.Part]) {
         if parts.isEmpty { failure = GatewayError.givenUp }
         for part in parts {
             switch part {
