@@ -120,7 +120,8 @@ struct Gateway: Sendable {
                             additionalChannelHandlers: [ClientPresence()],
                             idleTimeout: .seconds(Int64(limits.clientIdleTimeoutSeconds)),
                             httpDecoderConfiguration: .init(
-                                maxHeaderFieldSize: limits.maxHeaderBytes, maxHeaderListSize: limits.maxHeaderBytes))))
+                                maxHeaderFieldSize: limits.maxHeaderBytes, maxHeaderListSize: limits.maxHeaderBytes))),
+                    longestBody: max(limits.maxBodyBytes, BodyFields.maximumBytes))
             },
             configuration: http, onServerRunning: announce, logger: quiet)
 

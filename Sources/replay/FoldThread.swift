@@ -202,7 +202,7 @@ private struct FoldState {
     }
 
     mutating func finish() -> FoldResult {
-        if let problem = usage.skip(upTo: checkpoint, part: part) {
+        if let problem = usage.skip(part, while: { $0 <= checkpoint }) {
             report(Finding(position: nil, account: nil, check: .projection, detail: problem))
         }
         result.accounts = auditor.accounts
@@ -234,15 +234,15 @@ private struct UsageCursor {
 
     /// What is wrong with the log's row for an event; nil: nothing.
     mutating func compare(_ expected: UsageRow, part: Verification.Part) -> String? {
-        if let problem = skip(upTo: expected.position - 1, part: part) { return problem }
+        if let problem = skip(part, while: { $0 < expected.position }) { return problem }
         guard next() == expected.position else { return "the usage log lacks the request" }
         defer { index += 1 }
         return page.matches(expected, at: index) ? nil : "the usage log's row differs from the event"
     }
 
-    /// Goes on behind a position; what is wrong where rows up to it belong to no event.
-    mutating func skip(upTo position: Int64, part: Verification.Part) -> String? {
-        while let found = next(), found <= position {
+    /// Passes rows by for as long as their positions are such; what is wrong where one of them is of the part: no event has led to it.
+    mutating func skip(_ part: Verification.Part, while isPassed: (Int64) -> Bool) -> String? {
+        while let found = next(), isPassed(found) {
             let isOurs = part.contains(page.account(at: index))
             index += 1
             if isOurs { return "the usage log has a row of no request at \(found)" }

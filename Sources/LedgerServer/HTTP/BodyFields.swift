@@ -142,6 +142,10 @@ extension Request {
     /// The whole body, or a 4xx that says why there is none.
     func wholeBody(upTo limit: Int) async throws -> [UInt8] {
         do {
+            // What is announced needs not be waited for.
+            if let length = headers[.contentLength].flatMap({ Int($0) }), length > limit {
+                throw NIOTooManyBytesError(maxBytes: limit)
+            }
             return Array(try await body.collect(upTo: limit).readableBytesView)
         } catch is NIOTooManyBytesError {
             throw GatewayError(.contentTooLarge, "body_too_large", "The request body is longer than \(limit) bytes")

@@ -39,12 +39,14 @@ struct LoopBoundHTTP1: ServerChildChannel {
     typealias Value = HTTP1Channel.Value
 
     let base: HTTP1Channel
+    /// The longest body that any route takes.
+    let longestBody: Int
 
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
         base.setup(channel: channel, logger: logger).flatMapThrowing { value in
             let pipeline = channel.pipeline.syncOperations
             let codec = try pipeline.handler(type: HTTP1ToHTTPServerCodec.self)
-            try pipeline.addHandler(HTTP1Conformance(), position: .before(codec))
+            try pipeline.addHandler(HTTP1Conformance(longestBody: longestBody), position: .before(codec))
             return value
         }
     }

@@ -35,6 +35,16 @@ async def http() -> None:
             interim, answer = await talk(port, head, body, wait_for=b"\r\n\r\n")
             check.equal(interim, b"HTTP/1.1 100 Continue\r\n\r\n", "the interim answer")
             check.that(answer.startswith(b"HTTP/1.1 200 "), f"the answer was {answer[:300]!r}")
+        with check.about("Expect: 100-continue with a body that is too long"):
+            _, answer = await talk(port, start + "expect: 100-continue\r\ncontent-length: 99999999999\r\n\r\n")
+            check.that(answer.startswith(b"HTTP/1.1 413 "), f"the answer was {answer[:300]!r}")
+        with check.about("two requests at once on one connection"):
+            body = b'{"model":"up:finish","messages":[{"role":"user","content":"hi"}]}'
+            head = f"POST {PATH} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {key}\r\n"
+            first = head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body
+            last = head.encode() + b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+            _, answer = await talk(port, "", first + last)
+            check.equal(answer.count(b"HTTP/1.1 200 "), 2, "answers")
         with check.about("HEAD"):
             _, answer = await talk(port, "HEAD /health HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
             lines, _, rest = answer.partition(b"\r\n\r\n")
@@ -53,4 +63,4 @@ async def http() -> None:
                 check.that(rest.strip(b"\n").endswith(end.strip(b"\n")), f"the body ends with {rest[-100:]!r}")
         await world.settled("alice")
         charged = [event for event in await world.gateway.events() if event["name"] == "request_charged"]
-        check.equal(len(charged), 3, "charges")
+        check.equal(len(charged), 5, "charges")
