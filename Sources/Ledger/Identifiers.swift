@@ -1,4 +1,7 @@
 /// Who owns credits; one account is one event stream. It is the gateway's `user_id`.
+///
+/// Ids are compared byte by byte, as the store does: Swift takes texts for equal that only look alike (`é` in one code point or in two), and
+/// two people whose names are written so must never share an account.
 public struct AccountID: RawRepresentable, Hashable, Sendable, CustomStringConvertible {
     public let rawValue: String
 
@@ -17,6 +20,16 @@ public struct AccountID: RawRepresentable, Hashable, Sendable, CustomStringConve
     }
 
     private init(stream: String) { rawValue = stream }
+
+    public static func == (left: AccountID, right: AccountID) -> Bool {
+        var (left, right) = (left.rawValue, right.rawValue)
+        return left.withUTF8 { left in right.withUTF8 { left.elementsEqual($0) } }
+    }
+
+    public func hash(into hasher: inout Hasher) {
+        var text = rawValue
+        text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
+    }
 
     /// The stream of the price book.
     public static let prices = AccountID(stream: "$prices")

@@ -154,12 +154,13 @@ public final class LedgerView {
     }
 
     /// The versions of the snapshots of those accounts whose ids, as bytes, are wanted.
-    public func snapshotVersions(of isWanted: (UnsafeBufferPointer<UInt8>) -> Bool) throws -> [String: Int64] {
-        var versions: [String: Int64] = [:]
+    public func snapshotVersions(of isWanted: (UnsafeBufferPointer<UInt8>) -> Bool) throws -> [AccountID: Int64] {
+        var versions: [AccountID: Int64] = [:]
         let statement = try Statement(
             db.sqliteConnection, "SELECT account, version FROM snapshots WHERE format = \(Account.snapshotFormat)")
         try statement.forEach { row throws(StoreError) in
-            if isWanted(row.bytes(0)) { versions[row.text(0)] = row.integer(1) }
+            guard isWanted(row.bytes(0)), let account = AccountID(rawValue: row.text(0)) else { return }
+            versions[account] = row.integer(1)
         }
         return versions
     }

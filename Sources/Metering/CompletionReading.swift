@@ -100,10 +100,18 @@ public struct CompletionReading: Sendable {
             } else if json.peek() == .string {
                 // content, reasoning_content, reasoning, refusal: whatever a provider calls its text.
                 try count(&json)
+            } else if json.peek() == .array || json.peek() == .object {
+                // Parts of content, an image, the older `function_call`: output in a shape of its own, counted as it is written.
+                countUnread(try json.skip().count)
             } else {
                 try json.skip()
             }
         }
+    }
+
+    /// Counts output that was delivered and cannot be read: it is estimated, and never taken for nothing.
+    public mutating func countUnread(_ bytes: Int) {
+        outputBytes += bytes
     }
 
     private mutating func toolCalls(_ json: inout JSONScanner) throws(JSONError) {

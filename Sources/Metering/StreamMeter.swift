@@ -68,6 +68,7 @@ public struct StreamMeter: Sendable {
             if lineLength == 0 { lineFirst = part.first ?? 0 }
             lineLength += length
             if isOversized {
+                reading.countUnread(length)
                 if removesUsageChunk { output.append(contentsOf: part) }
             } else {
                 event.append(contentsOf: part)
@@ -93,6 +94,7 @@ public struct StreamMeter: Sendable {
     private mutating func giveUpEvent(_ output: inout [UInt8]) {
         hasUnreadEvents = true
         isOversized = true
+        reading.countUnread(event.count)
         if removesUsageChunk { output.append(contentsOf: event) }
         event.removeAll(keepingCapacity: false)
     }
@@ -110,7 +112,10 @@ public struct StreamMeter: Sendable {
     /// Reads the current event; true where it is the extra usage chunk.
     private mutating func read() -> Bool {
         let ranges = dataRanges()
-        guard let first = ranges.first else { return false }
+        guard let first = ranges.first else {
+            readBareBody()
+            return false
+        }
         // An event's data lines count as one text, joined by line feeds. Nearly always there is one.
         let data =
             ranges.count == 1
@@ -124,13 +129,30 @@ public struct StreamMeter: Sendable {
             return false
         }
         return data.withUnsafeBufferPointer { bytes in
+            // Of an event that breaks off nothing is believed, and all of it counts.
+            var whole = reading
             do throws(JSONError) {
-                let document = try reading.read(bytes)
+                let document = try whole.read(bytes)
+                reading = whole
                 return document.hasUsage && document.hasEmptyChoices
             } catch {
                 hasUnreadEvents = true
+                reading.countUnread(bytes.count)
                 return false
             }
+        }
+    }
+
+    /// Reads what is no event at all: some upstreams answer with a whole JSON body under the content type of a stream.
+    private mutating func readBareBody() {
+        guard event.first == 0x7B else { return }
+        var whole = reading
+        let isRead = event.withUnsafeBufferPointer { (try? whole.read($0)) != nil }
+        if isRead {
+            reading = whole
+        } else {
+            hasUnreadEvents = true
+            reading.countUnread(event.count)
         }
     }
 

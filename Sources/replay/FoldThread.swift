@@ -52,7 +52,7 @@ final class FoldThread: Sendable {
     private let finishedDays = Mutex<[UsageDay.Key: UsageDay]>([:])
 
     init(
-        _ file: LedgerFile, part: Verification.Part, checkpoint: Int64, snapshots: [String: Int64]
+        _ file: LedgerFile, part: Verification.Part, checkpoint: Int64, snapshots: [AccountID: Int64]
     ) throws {
         // A connection of its own: to look up charges, and to read the usage log beside the events. Its state of the database is no
         // older than the reader's, and what is compared by it never changes.
@@ -114,7 +114,7 @@ private struct FoldState {
     private let file: LedgerFile
     private let part: Verification.Part
     private let checkpoint: Int64
-    private let snapshots: [String: Int64]
+    private let snapshots: [AccountID: Int64]
     private var auditor: Auditor
     private var result = FoldResult()
     private var usage: UsageCursor
@@ -122,7 +122,7 @@ private struct FoldState {
     private var today = Int64.min
     private var days: [UsageDay.Key: UsageDay] = [:]
 
-    init(_ file: LedgerFile, part: Verification.Part, checkpoint: Int64, snapshots: [String: Int64]) {
+    init(_ file: LedgerFile, part: Verification.Part, checkpoint: Int64, snapshots: [AccountID: Int64]) {
         self.file = file
         self.part = part
         self.checkpoint = checkpoint
@@ -174,7 +174,7 @@ private struct FoldState {
                     sum.addingReportingOverflow(reversal.amount.nanos).partialValue
             }
         }
-        guard !snapshots.isEmpty, snapshots[event.account.rawValue] == event.version,
+        guard !snapshots.isEmpty, snapshots[event.account] == event.version,
             let account = auditor.accounts[event.account]
         else { return }
         let stored = try? file.snapshot { try $0.snapshot(of: event.account.rawValue) }

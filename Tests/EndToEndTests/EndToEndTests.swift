@@ -13,7 +13,8 @@ struct EndToEndTests {
     static let cases = [
         "upstream", "streams", "stream_options", "whole_answers", "chunk_by_chunk", "recordings", "misbehaviour",
         "connect_timeout", "stream_duration", "disconnect_boundaries", "disconnect_anywhere:1", "disconnect_anywhere:2",
-        "drain_bound", "slow_reader", "concurrency_money_for_one", "admission", "old_status", "unpriced", "idempotency",
+        "drain_bound", "slow_reader", "concurrency_money_for_one", "names_that_look_alike", "admission", "old_status",
+        "unpriced", "idempotency",
         "kill9:\(environment["KILL9_ROUNDS"] ?? "5")", "shutdown", "second_writer", "disk_full", "limits", "http",
         "stream_limit", "queue_limit", "auth", "keys_users_pricing", "balance_and_usage", "config_errors", "tamper",
         "projections", "sdk",

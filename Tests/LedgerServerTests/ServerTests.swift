@@ -108,6 +108,21 @@ struct ChatRequestTests {
 struct ConfigurationTests {
     static let minimal = "master_key: 12345678\n"
 
+    @Test("the environment overrides limits that the file does not mention, and a wrong figure is refused")
+    func limitsOfTheEnvironment() throws {
+        let environment = ["GATEWAY_LIMITS_QUEUE_LENGTH": "17"]
+        #expect(try Self.read(Self.minimal, environment).limits.queueLength == 17)
+        #expect(throws: ConfigurationError.self) {
+            try Self.read(Self.minimal, ["GATEWAY_LIMITS_QUEUE_LENGTH": "x"])
+        }
+    }
+
+    @Test("a body that says a member twice is refused")
+    func twice() throws {
+        #expect(throws: GatewayError.self) { try BodyFields(Array(#"{"amount":1,"amount":1000}"#.utf8)) }
+        #expect(try BodyFields(Array(#"{"amount":1}"#.utf8)).decimal("amount") == "1")
+    }
+
     static func read(_ yaml: String, _ environment: [String: String] = [:]) throws -> ServerConfiguration {
         try ServerConfiguration(yaml: yaml, environment: environment)
     }

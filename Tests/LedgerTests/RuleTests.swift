@@ -350,3 +350,16 @@ struct CorrectionTests {
         #expect(ledger.prices.price(for: "up:model", at: ledger.now) == nil)
     }
 }
+
+@Suite("Account ids")
+struct AccountIDTests {
+    @Test("ids that only look alike are two accounts")
+    func bytes() throws {
+        let composed = try #require(AccountID(rawValue: "jos\u{e9}"))
+        let decomposed = try #require(AccountID(rawValue: "jose\u{301}"))
+        #expect(composed.rawValue == decomposed.rawValue, "Swift takes the texts for equal")
+        #expect(composed != decomposed)
+        #expect(Set([composed, decomposed]).count == 2)
+        #expect(composed == AccountID(rawValue: "jos\u{e9}"))
+    }
+}

@@ -47,6 +47,52 @@ struct StreamMeterTests {
         #expect(meter.isDone && meter.isComplete)
     }
 
+    @Test(
+        "output in a shape that is not read is counted all the same: what was delivered is never taken for nothing",
+        arguments: [
+            #"{"choices":[{"delta":{"content":[{"type":"text","text":"TEXT"}]}}]}"#,
+            #"{"choices":[{"delta":{"function_call":{"name":"f","arguments":"TEXT"}}}]}"#,
+            #"{"choices":[{"delta":{"images":[{"url":"TEXT"}]}}]}"#, #"{"choices":[{"delta":{"content":"TEXT"}}]"#,
+            "TEXT",
+        ], [1, 7, 1 << 22])
+    func otherShapes(event: String, size: Int) {
+        let text = String(repeating: "x", count: 4000)
+        let line = "data: " + event.replacingOccurrences(of: "TEXT", with: text)
+        let (meter, output, bytes) = Self.run([line], size: size, removing: true)
+        #expect(meter.reading.outputBytes >= 4000 && meter.reading.outputBytes < 4200)
+        #expect(output == bytes)
+    }
+
+    @Test("an event that is too long to be read is counted whole", arguments: [4096, 1 << 22])
+    func oversized(size: Int) {
+        let text = String(repeating: "x", count: 2 << 20)
+        let (meter, output, bytes) = Self.run(
+            [#"data: {"choices":[{"delta":{"content":"\#(text)"}}]}"#, Self.done], size: size, removing: true)
+        #expect(meter.reading.outputBytes >= 2 << 20 && meter.isDone && meter.hasUnreadEvents)
+        #expect(output == bytes)
+    }
+
+    @Test(
+        "a whole JSON answer under the content type of a stream is read as one", arguments: [1, 7, 100_000],
+        [true, false])
+    func bareBody(size: Int, ended: Bool) {
+        let body =
+            #"{"choices":[{"message":{"content":"hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}}"#
+        var meter = StreamMeter(removesUsageChunk: true)
+        var output: [UInt8] = []
+        let bytes = Array((body + (ended ? "\n" : "")).utf8)
+        for start in stride(from: 0, to: bytes.count, by: size) {
+            let piece = Array(bytes[start..<min(bytes.count, start + size)])
+            switch piece.withUnsafeBufferPointer({ meter.consume($0) }) {
+            case .piece: output += piece
+            case .bytes(let bytes): output += bytes
+            }
+        }
+        output += meter.finish()
+        #expect(output == bytes)
+        #expect(meter.reading.usage.total == 15 && meter.isComplete)
+    }
+
     @Test("all bytes pass where the client asked for usage", arguments: [1, 7, 100_000])
     func kept(size: Int) {
         let (meter, output, bytes) = Self.run([Self.head, Self.usage, Self.done], size: size, removing: false)

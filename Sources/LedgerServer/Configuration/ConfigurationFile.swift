@@ -177,9 +177,16 @@ struct ConfigurationSection {
     mutating func section(
         _ key: String, overriddenByEnvironment: Bool = false
     ) throws(ConfigurationError) -> ConfigurationSection? {
-        guard let member = take(key), !member.node.isNull else { return nil }
+        let member = take(key)
+        guard let node = member?.node, !node.isNull else {
+            // What the environment sets holds without a section in the file, too.
+            guard overriddenByEnvironment else { return nil }
+            return try ConfigurationSection(
+                node: Node.mapping(Node.Mapping([])), path: fullKey(key), environment: environment,
+                environmentPrefix: "GATEWAY_\(key.uppercased())_")
+        }
         return try ConfigurationSection(
-            node: member.node, path: fullKey(key), environment: environment,
+            node: node, path: fullKey(key), environment: environment,
             environmentPrefix: overriddenByEnvironment ? "GATEWAY_\(key.uppercased())_" : nil)
     }
 

@@ -29,7 +29,9 @@ struct BodyFields {
                 var json = JSONScanner(buffer)
                 try json.enterObject()
                 while let name = try json.nextMember() {
-                    members[json.decode(name)] = try json.skip()
+                    let isNew = members.updateValue(try json.skip(), forKey: json.decode(name)) == nil
+                    // Which of two amounts is meant is not ours to say.
+                    if !isNew { throw JSONError(.unexpectedField, at: name.range.lowerBound) }
                 }
                 try json.end()
                 return members

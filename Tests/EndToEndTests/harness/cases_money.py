@@ -199,3 +199,21 @@ async def unpriced() -> None:
         await world.settled("alice")
         event = settlement(await world.gateway.events(), response.header("x-request-id"))
         world.check.equal((event["name"], int(event["data"].get("credits", -1))), ("request_charged", 0), "the settlement")
+
+
+@case
+async def names_that_look_alike() -> None:
+    """Two users whose names differ only in how a letter is composed have two accounts, also after a restart."""
+    async with World(["up:finish"]) as world:
+        check, gateway = world.check, world.gateway
+        composed, decomposed = "jos\u00e9", "jose\u0301"
+        keys = {}
+        for name, credits in ((composed, 5), (decomposed, 7)):
+            keys[name] = await gateway.user(name, credits)
+        await gateway.restart()
+        await gateway.top_up(decomposed, 1)
+        await gateway.top_up(composed, 2)
+        check.equal((await gateway.answer(keys[decomposed], "up:finish")).status, 200, "the answer's status")
+        settled = await world.settled(decomposed)
+        check.that(settled["credits"] < 8, f"the one that asked pays: {settled}")
+        check.equal((await gateway.balance(composed))["credits"], 7, "the other's credits")

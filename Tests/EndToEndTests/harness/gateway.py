@@ -13,6 +13,7 @@ import tempfile
 from collections import deque
 from decimal import Decimal
 from pathlib import Path
+from urllib.parse import quote
 
 import wire
 
@@ -208,13 +209,13 @@ class Gateway:
         return (await self.wanted("POST", "/v1/keys", {"user_id": user, "key_name": "test", **more}))["key"]
 
     async def balance(self, user: str) -> dict:
-        response = await self.api("GET", f"/v1/profile/balance?user={user}")
+        response = await self.api("GET", f"/v1/profile/balance?user={quote(user)}")
         assert response.status == 200, f"the balance of {user} gave {response}"
         # Exact: no number of a balance passes through binary floating point here.
         return json.loads(response.body, parse_float=Decimal)["data"]
 
     async def usage(self, user: str, limit: int = 500) -> list[dict]:
-        return await self.wanted("GET", f"/v1/users/{user}/usage?skip=0&limit={limit}")
+        return await self.wanted("GET", f"/v1/users/{quote(user)}/usage?skip=0&limit={limit}")
 
     def chat(self, key: str, model: str, *, stream: bool = False, case: str | None = None, headers: dict | None = None,
              receive_buffer: int | None = None, **more) -> wire.Exchange:
