@@ -2,16 +2,42 @@ import GRDB
 public import Ledger
 public import Projections
 
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Darwin
+#endif
+
 /// A ledger opened for reading only: for audits. It takes no lock and is safe while a server writes.
 ///
 /// All of ``snapshot(_:)`` sees one state of the database, however long it takes.
 public final class LedgerFile: Sendable {
     public let path: String
     private let queue: DatabaseQueue
+    /// Whether the file is read as one that nobody writes.
+    private let isImmutable: Bool
 
     /// Opens the ledger at `path`, which must exist.
+    ///
+    /// SQLite keeps a small file beside a database with a write-ahead log, even to read it. Where the folder does not allow that, a ledger
+    /// that was closed properly, and so has no log, is read as an immutable file (https://sqlite.org/wal.html#readonly).
     public init(path: String) throws(LedgerOpenError) {
         self.path = path
+        do {
+            queue = try Self.open(path, as: path)
+            isImmutable = false
+        } catch let error {
+            guard case .cannotOpen = error, !Self.hasLog(path),
+                let queue = try? Self.open(path, as: Self.immutable(path))
+            else { throw error }
+            self.queue = queue
+            isImmutable = true
+        }
+    }
+
+    private static func open(_ path: String, as name: String) throws(LedgerOpenError) -> DatabaseQueue {
         var configuration = Configuration()
         configuration.readonly = true
         configuration.label = "replay"
@@ -21,23 +47,40 @@ public final class LedgerFile: Sendable {
             try db.execute(sql: "PRAGMA cache_size = -4096")
         }
         do {
-            queue = try DatabaseQueue(path: path, configuration: configuration)
+            let queue = try DatabaseQueue(path: name, configuration: configuration)
             try queue.read { db in
                 try SQLiteLedger.checkIdentity(db, path: path)
                 guard try Int64.fetchOne(db, sql: "PRAGMA user_version") ?? 0 > 0 else {
                     throw LedgerOpenError.notALedger(path: path)
                 }
             }
-        } catch let error as LedgerOpenError {
-            throw error
+            return queue
         } catch {
-            throw .cannotOpen(path: path, String(describing: error))
+            throw LedgerOpenError(error, path: path)
         }
     }
 
+    /// The file as a URI that says that nobody writes it (https://sqlite.org/uri.html).
+    private static func immutable(_ path: String) -> String {
+        let escaped = path.utf8.map { byte in
+            switch byte {
+            case UInt8(ascii: "%"), UInt8(ascii: "?"), UInt8(ascii: "#"): "%" + String(byte, radix: 16)
+            default: String(decoding: CollectionOfOne(byte), as: UTF8.self)
+            }
+        }
+        return "file:" + escaped.joined() + "?immutable=1"
+    }
+
+    /// Whether a write-ahead log lies beside the database.
+    private static func hasLog(_ path: String) -> Bool { access(path + "-wal", F_OK) == 0 }
+
     /// Runs `body` on one unchanging state of the ledger.
     public func snapshot<R>(_ body: (LedgerView) throws -> R) throws -> R {
-        try queue.read { db in try body(LedgerView(db)) }
+        let result = try queue.read { db in try body(LedgerView(db)) }
+        if isImmutable, Self.hasLog(path) {
+            throw LedgerOpenError.cannotOpen(path: path, "a server has started to write it; try again beside it")
+        }
+        return result
     }
 }
 
@@ -153,11 +196,13 @@ public final class LedgerView {
         if let orphan { try body(orphan, BalanceRow(figures: [], plan: nil, totals: [], grants: [])) }
     }
 
-    /// The versions of the snapshots of those accounts whose ids, as bytes, are wanted.
+    /// The versions of the snapshots of those accounts whose ids, as bytes, are wanted. One of a format that this code does not know has
+    /// no version.
     public func snapshotVersions(of isWanted: (UnsafeBufferPointer<UInt8>) -> Bool) throws -> [AccountID: Int64] {
         var versions: [AccountID: Int64] = [:]
         let statement = try Statement(
-            db.sqliteConnection, "SELECT account, version FROM snapshots WHERE format = \(Account.snapshotFormat)")
+            db.sqliteConnection,
+            "SELECT account, iif(format = \(Account.snapshotFormat), version, 0) FROM snapshots")
         try statement.forEach { row throws(StoreError) in
             guard isWanted(row.bytes(0)), let account = AccountID(rawValue: row.text(0)) else { return }
             versions[account] = row.integer(1)
@@ -165,10 +210,12 @@ public final class LedgerView {
         return versions
     }
 
-    /// An account's snapshot, as stored.
-    public func snapshot(of account: String) throws -> [UInt8]? {
-        let statement = try Statement(db.sqliteConnection, "SELECT state FROM snapshots WHERE account = ?")
+    /// An account's snapshot of a version, as stored; nil where a server has renewed it since.
+    public func snapshot(of account: String, version: Int64) throws -> [UInt8]? {
+        let statement = try Statement(
+            db.sqliteConnection, "SELECT state FROM snapshots WHERE account = ? AND version = ?")
         statement.bind(account, at: 1)
+        statement.bind(version, at: 2)
         return try statement.first { row throws(StoreError) in Array(row.bytes(0)) }
     }
 

@@ -54,10 +54,8 @@ public final class SQLiteLedger: EventStore, @unchecked Sendable {
                 }
             }
             transaction = try pool.writeWithoutTransaction { try SQLiteTransaction($0.sqliteConnection) }
-        } catch let error as LedgerOpenError {
-            throw error
         } catch {
-            throw .cannotOpen(path: path, String(describing: error))
+            throw LedgerOpenError(error, path: path)
         }
     }
 

@@ -1,3 +1,5 @@
+import GRDB
+
 #if canImport(Glibc)
     import Glibc
 #elseif canImport(Musl)
@@ -62,6 +64,19 @@ public enum LedgerOpenError: Error, Equatable, Sendable, CustomStringConvertible
         case .newerSchema(let path, let found, let supported):
             "the ledger \(path) has schema \(found), this version knows up to \(supported): use the newer version"
         case .notDurable(let detail): "the database connection is not durable: \(detail)"
+        }
+    }
+
+    /// Why a database could not be opened, of what SQLite said about it.
+    init(_ error: any Error, path: String) {
+        var status = stat()
+        switch error {
+        case let error as LedgerOpenError: self = error
+        case let error as DatabaseError where error.resultCode == .SQLITE_NOTADB: self = .notALedger(path: path)
+        case _ where stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR:
+            self = .cannotOpen(path: path, "it is a folder")
+        case let error as DatabaseError: self = .cannotOpen(path: path, error.message ?? "\(error.resultCode)")
+        default: self = .cannotOpen(path: path, String(describing: error))
         }
     }
 }

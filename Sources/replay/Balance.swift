@@ -45,7 +45,7 @@ struct Balance: ParsableCommand {
         }
         guard folded.version > 0 else {
             complain("replay: there is no account '\(account)'\(instant == nil ? "" : " at that instant")")
-            throw ExitCode(1)
+            throw ExitCode(3)
         }
         write(ledger.format == .json ? json(folded, at: instant ?? latest) : text(folded, at: instant ?? latest))
     }

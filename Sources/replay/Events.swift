@@ -7,11 +7,14 @@ import WireJSON
 /// `replay events DB`
 struct Events: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Print events as JSON lines, as they are stored.",
+        abstract: "Print events as JSON lines, as they are stored, or as columns to read.",
         discussion: "Example: replay events ledger.sqlite --account alice --from 2026-03-01 --to 2026-04-01")
 
     @Argument(help: "The ledger's database file.")
     var database: String
+
+    @Option(help: "json: a line of JSON for each event; text: position, time, account and version, type, data.")
+    var format: OutputFormat = .json
 
     @Option(help: "Only this account's events.")
     var account: String?
@@ -65,7 +68,7 @@ struct Events: ParsableCommand {
                     case .instant(let end)? where row.recordedAt >= end.microseconds: return false
                     default: break
                     }
-                    output += Self.line(row, hash) + "\n"
+                    output += (format == .json ? Self.json(row, hash) : Self.text(row)) + "\n"
                     if output.utf8.count > 1 << 16 {
                         FileHandle.standardOutput.write(Data(output.utf8))
                         output = ""
@@ -79,8 +82,16 @@ struct Events: ParsableCommand {
         }
     }
 
-    private static func line(_ row: StoredBytes, _ hash: UnsafeRawBufferPointer) -> String {
-        func text(_ bytes: UnsafeBufferPointer<UInt8>) -> String { String(decoding: bytes, as: UTF8.self) }
+    private static func text(_ bytes: UnsafeBufferPointer<UInt8>) -> String { String(decoding: bytes, as: UTF8.self) }
+
+    private static func text(_ row: StoredBytes) -> String {
+        let columns = [
+            "\(row.position)", "\(Timestamp(microseconds: row.recordedAt))", "\(text(row.account)):\(row.version)",
+        ]
+        return (columns + [text(row.type), text(row.data)]).joined(separator: "  ")
+    }
+
+    private static func json(_ row: StoredBytes, _ hash: UnsafeRawBufferPointer) -> String {
         var json = JSONWriter()
         json.beginObject()
         json.field("position", row.position)

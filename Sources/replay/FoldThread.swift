@@ -177,15 +177,9 @@ private struct FoldState {
         guard !snapshots.isEmpty, snapshots[event.account] == event.version,
             let account = auditor.accounts[event.account]
         else { return }
-        let stored = try? file.snapshot { try $0.snapshot(of: event.account.rawValue) }
         // A server may have renewed it meanwhile: then it is of a later version, and the next run compares it.
-        guard let stored, let read = Account(id: event.account, snapshot: stored) else {
-            return report(
-                Finding(
-                    position: event.position, account: event.account.rawValue, check: .projection,
-                    detail: "the account's snapshot cannot be read"))
-        }
-        if read.version == account.version, stored != account.snapshot() {
+        let stored = try? file.snapshot { try $0.snapshot(of: event.account.rawValue, version: event.version) }
+        if let stored, stored != account.snapshot() {
             report(
                 Finding(
                     position: event.position, account: event.account.rawValue, check: .projection,
@@ -206,6 +200,12 @@ private struct FoldState {
             report(Finding(position: nil, account: nil, check: .projection, detail: problem))
         }
         result.accounts = auditor.accounts
+        for (account, version) in snapshots where version < 1 || version > result.accounts[account]?.version ?? 0 {
+            report(
+                Finding(
+                    position: nil, account: account.rawValue, check: .projection,
+                    detail: "the account's snapshot is of a format or of a version that does not exist"))
+        }
         return result
     }
 }

@@ -11,7 +11,8 @@ struct Replay: ParsableCommand {
         abstract: "Prove, read and rebuild a credit ledger.",
         discussion: """
             Reads only, and is safe while the server runs (but for 'rebuild', which wants it stopped).
-            Exit codes: 0 sound, 1 unsound, 2 unusable (no ledger, newer schema, locked), 64 wrong arguments.
+            Exit codes: 0 sound, 1 unsound, 2 unusable (no ledger, newer schema, locked), 3 no such account,
+            64 wrong arguments.
             """,
         subcommands: [Verify.self, Balance.self, Events.self, Rebuild.self])
 }

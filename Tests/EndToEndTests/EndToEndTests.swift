@@ -17,7 +17,7 @@ struct EndToEndTests {
         "unpriced", "idempotency",
         "kill9:\(environment["KILL9_ROUNDS"] ?? "5")", "shutdown", "second_writer", "disk_full", "limits", "http",
         "stream_limit", "queue_limit", "auth", "keys_users_pricing", "balance_and_usage", "config_errors", "tamper",
-        "projections", "sdk",
+        "reader_without_rights", "projections", "sdk",
     ]
 
     @Test("case", arguments: cases)

@@ -132,7 +132,9 @@ struct TamperTests {
             "UPDATE usage_days SET cost_pico_usd = '1e3'", "UPDATE usage_log SET cost_pico_usd = cost_pico_usd || '0'",
             "UPDATE usage_log SET key_id = NULL", "UPDATE usage_log SET detail = 'other'",
             "UPDATE snapshots SET state = replace(state, '\"debt\":0', '\"debt\":5')",
-            "UPDATE snapshots SET state = '{}'",
+            "UPDATE snapshots SET state = '{}'", "UPDATE snapshots SET format = 2",
+            "UPDATE snapshots SET version = version + 1", "UPDATE snapshots SET version = version - 1",
+            "UPDATE snapshots SET version = 1000", "UPDATE snapshots SET account = 'carol' WHERE account = 'bob'",
             "INSERT INTO balances SELECT 'carol', version, plan, blocked, opened_at, balance, debt, held, open_holds, granted, expired, charged, reversed, withdrawn FROM balances LIMIT 1",
             "UPDATE checkpoints SET position = 1000",
         ])

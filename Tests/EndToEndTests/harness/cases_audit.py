@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import hashlib
 import json
+import os
 import random
 import re
+import shutil
 import sqlite3
+import tempfile
 from decimal import Decimal
 from pathlib import Path
 
 import ledgerfile
 import wire
 from checks import case
+from gateway import REPLAY
 from ledgerfile import Forger
 from world import World, check_settlements
 
@@ -251,7 +256,47 @@ async def unusable_files(world: World, database: Path) -> None:
                 code, out, err = await world.gateway.replay(command[0], folder / name, *command[1:])
                 check.equal(code, 2, f"exit code of {command[0]}, which printed {(out + err).strip()[:300]}")
                 check.that(err.strip() and "Fatal error" not in err, f"{command[0]} does not say why: {err[:300]!r}")
+                if name in ("", "noise.sqlite"):
+                    check.that(("is not a ledger" if name else "it is a folder") in err, f"{command[0]} gives another reason: {err!r}")
     check.that(not (folder / "missing.sqlite").exists(), "a missing file was created")
+
+
+@case
+async def reader_without_rights() -> None:
+    """An auditor who may only read audits a ledger that was closed, and one that is served."""
+    async with World() as world:
+        check, gateway = world.check, world.gateway
+        await traffic(world)
+        outside = Path(tempfile.mkdtemp(prefix="auditor-"))
+        try:
+            # Somebody else's: its program where everybody can reach it, and the ledger where nobody else can write.
+            program = shutil.copy(REPLAY, outside / "replay")
+            served = gateway.database.parent
+            for folder in (outside, served):
+                folder.chmod(0o755)
+            await as_nobody(check, program, gateway.database, "served")
+            check.equal(await gateway.stop(), 0, "the server's exit code")
+            closed = shutil.copy(gateway.database, outside / "100% closed?#.sqlite")
+            outside.chmod(0o555)
+            await as_nobody(check, program, closed, "closed")
+            check.equal(sorted(path.name for path in outside.iterdir()), ["100% closed?#.sqlite", "replay"], "the folder")
+        finally:
+            outside.chmod(0o755)
+            shutil.rmtree(outside)
+
+
+async def as_nobody(check, program: Path, database: Path, what: str) -> None:
+    # Rights do not bind root: the program is run as a user without any. Who is not root has no right to write either.
+    other = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+    for command in (["verify"], ["events", "--format", "text"], ["balance", "--account", "alice"]):
+        with check.about(command[0], "of a ledger that is", what):
+            process = await asyncio.create_subprocess_exec(
+                program, command[0], database, *command[1:], stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, **other)
+            out, err = await asyncio.wait_for(process.communicate(), 60)
+            check.equal(process.returncode, 0, f"exit code: {err.decode()[:300]}")
+            if command[0] == "events":
+                check.that(b"  price:" in out or b"  alice:" in out, f"the columns: {out[:300]!r}")
 
 
 @case
@@ -344,7 +389,7 @@ async def balances_at(world: World, events: list[dict]) -> None:
                 check.equal(int(found), int(event["data"]["balance"]), f"balance at {event['effective_at']}")
     with check.about("replay balance of nobody"):
         code, out, err = await gateway.replay("balance", gateway.database, "--account", "nobody")
-        check.that(code != 0 and "nobody" in err, f"exit code {code}: {err}")
+        check.that(code == 3 and "nobody" in err, f"exit code {code}: {err}")
 
 
 async def rebuild(world: World) -> None:
