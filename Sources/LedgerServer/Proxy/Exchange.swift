@@ -138,13 +138,15 @@ struct Exchange: Sendable {
         do {
             watch.enter(.upstream)
             for try await piece in response.body {
+                // What comes behind [DONE] has no meaning. It is read all the same, so that the connection can be used again.
+                if meter.isDone { continue }
                 let forward = piece.withUnsafeReadableBytes { meter.consume($0.bindMemory(to: UInt8.self)) }
                 switch forward {
                 case .piece: await deliver(piece, watch, mailbox)
                 case .bytes(let bytes) where !bytes.isEmpty: await deliver(ByteBuffer(bytes: bytes), watch, mailbox)
                 case .bytes: break
                 }
-                watch.enter(.upstream)
+                watch.enter(meter.isDone ? .ending : .upstream)
             }
         } catch {
             broke = true
@@ -153,9 +155,11 @@ struct Exchange: Sendable {
         let rest = meter.finish()
         if !rest.isEmpty { await deliver(ByteBuffer(bytes: rest), watch, mailbox) }
         let reading = meter.reading
-        let isComplete = !broke && watch.cutReason == nil && (meter.isComplete || reading.hasError)
-        let end = Part.end(of: isComplete ? nil : Self.failure(of: watch.cutReason))
-        await settle(reading, isComplete: isComplete, watch) { part in
+        // Behind [DONE], nothing that happens can make the answer less than whole.
+        let cut = meter.isDone ? nil : watch.cutReason
+        let isComplete = meter.isDone || (!broke && cut == nil && (meter.isComplete || reading.hasError))
+        let end = Part.end(of: isComplete ? nil : Self.failure(of: cut))
+        await settle(reading, isComplete: isComplete, cut: cut, watch) { part in
             // An event that broke off must be ended before another can be told.
             if case .broken = part ?? end, !isWhole { await mailbox.send(.piece(ByteBuffer(string: "\n\n"))) }
             await mailbox.send(part ?? end)
@@ -174,9 +178,9 @@ struct Exchange: Sendable {
     /// What the client has received is charged, if need be after the disk has recovered; it is told at once that something broke.
     @inline(never)
     private func settle(
-        _ reading: CompletionReading, isComplete: Bool, _ watch: RequestWatch, tell: (Part?) async -> Void
+        _ reading: CompletionReading, isComplete: Bool, cut: CutReason?, _ watch: RequestWatch,
+        tell: (Part?) async -> Void
     ) async {
-        let cut = watch.cutReason
         let command: Command.Action
         if reading.outputBytes == 0, !reading.usage.isPresent, !isComplete || reading.hasError {
             command = .releaseHold(

@@ -27,7 +27,15 @@ enum CutReason: Sendable {
 
 /// What a request under way is waiting for, and since when: what the registry watches.
 final class RequestWatch: Sendable {
-    enum Phase: Sendable { case head, upstream, client, settling }
+    enum Phase: Sendable {
+        case head, upstream
+        /// The upstream has said `[DONE]`, and has yet to end its answer.
+        case ending
+        case client, settling
+    }
+
+    /// How long an upstream may take to end an answer that is over: some keep the connection open.
+    private static let endingBound = Duration.seconds(1)
 
     private struct State {
         var phase = Phase.head
@@ -96,6 +104,7 @@ final class RequestWatch: Sendable {
         let (phase, since, goneAt) = state.withLock { ($0.phase, $0.since, $0.clientGoneAt ?? $0.inputClosedAt) }
         if now - startedAt > .seconds(limits.streamDurationSeconds) { return cut(.duration) }
         if let goneAt, now - goneAt > .seconds(limits.drainTimeoutSeconds) { return cut(.drained) }
+        if phase == .ending, now - since > Self.endingBound { return cut(.idle) }
         guard now - since > .seconds(limits.idleTimeoutSeconds) else { return }
         switch phase {
         case .upstream: cut(.idle)
@@ -103,7 +112,7 @@ final class RequestWatch: Sendable {
             // A client that takes nothing is as good as gone; its request is metered to the end.
             clientGone()
             state.withLock { $0.leaveClient }?()
-        case .head, .settling: break
+        case .head, .ending, .settling: break
         }
     }
 }

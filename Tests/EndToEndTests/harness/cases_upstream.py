@@ -51,7 +51,7 @@ async def upstream() -> None:
 
 
 async def ordinary_answers(check: Checks, provider: Provider) -> None:
-    special = BROKEN_BODIES | STALLS | {"reset-before-head", "slow", "flood"}
+    special = BROKEN_BODIES | STALLS | {"reset-before-head", "slow", "flood", *scenarios.LINGERING}
     for prefix in PREFIXES:
         for model in scenarios.NAMES:
             if model in special or (model == "slow-auto" and prefix != "/v1"):

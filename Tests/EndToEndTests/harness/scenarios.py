@@ -263,9 +263,13 @@ UNANSWERED = {"reset-before-head": "reset", "stall-before-head": "stall"}
 ERRORS = {"error-event-first": 0, "error-event-mid": 4}
 
 #: Good answers in unusual frames.
-FRAMES = {"early-hints": {"prelude": EARLY_HINTS}, "close-delimited": {"framing": "close"}}
+FRAMES = {
+    "early-hints": {"prelude": EARLY_HINTS}, "close-delimited": {"framing": "close"},
+}
+#: Good streams whose connection then stays open, or is reset.
+LINGERING = {"stay-open": "stall", "reset-after-done": "reset"}
 
-NAMES = [*ORDINARY, *SHAPED, *PACED, *FRAMES, *BROKEN, *UNANSWERED, *ERRORS, "no-done", *REFUSALS, "refuse-html", "ok-html", "redirect"]
+NAMES = [*ORDINARY, *SHAPED, *PACED, *FRAMES, *LINGERING, *BROKEN, *UNANSWERED, *ERRORS, "no-done", *REFUSALS, "refuse-html", "ok-html", "redirect"]
 
 
 def answer(model: str, request: dict) -> Answer | None:
@@ -293,7 +297,7 @@ def streamed(model: str, request: dict) -> Answer:
     if model in BROKEN:
         count, ending, cut = BROKEN[model]
         return Answer(parts, ending=ending, stop_after=count, cut=cut)
-    return Answer(parts, pace=PACED.get(model), **FRAMES.get(model, {}))
+    return Answer(parts, pace=PACED.get(model), ending=LINGERING.get(model, "clean"), **FRAMES.get(model, {}))
 
 
 def whole(model: str, request: dict) -> Answer:
