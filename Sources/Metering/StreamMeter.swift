@@ -1,23 +1,27 @@
 import WireJSON
 
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
-
 /// Meters a stream of server-sent events as it passes by, whatever the sizes of the pieces in which it comes.
 ///
 /// Bytes are forwarded as they are, never re-encoded. Where the usage chunk was asked for by us and not by the client, each event
-/// is forwarded when it is complete, and that one is left out; otherwise every piece is forwarded at once. Memory is bounded by
+/// is forwarded when it is complete, and that one is left out; otherwise every piece is forwarded at once. Where the client asked in another
+/// format than the provider's, the events that a translator makes of each are forwarded instead. Memory is bounded by
 /// ``maximumEventBytes``: an event beyond it is forwarded unread.
 ///
-/// Source: the WHATWG HTML standard, section 9.2 (server-sent events); lines end with LF or CRLF.
+/// Source: the WHATWG HTML standard, section 9.2 (server-sent events).
 public struct StreamMeter: Sendable {
-    /// The longest event that is read.
+    /// The longest event that is read; where events are translated, a picture may be in one.
     public static let maximumEventBytes = 1 << 20
+    public static let maximumTranslatedEventBytes = 32 << 20
+
+    /// What becomes of the events.
+    public enum Passage: Sendable {
+        /// They pass as they are.
+        case whole
+        /// They pass as they are, but for the extra usage chunk.
+        case withoutUsageChunk
+        /// Others take their place.
+        case translated(any EventTranslator)
+    }
 
     /// What to send on for a piece that came in.
     public enum Forward: Equatable, Sendable {
@@ -28,151 +32,163 @@ public struct StreamMeter: Sendable {
     }
 
     /// What is known of the answer so far.
-    public private(set) var reading = CompletionReading()
+    public private(set) var reading: AnswerReading
     /// Whether `[DONE]` has been seen.
     public private(set) var isDone = false
     /// Whether an event was too long or no JSON, so that something may have been missed.
     public private(set) var hasUnreadEvents = false
 
-    private let removesUsageChunk: Bool
-    /// The current event as far as it has come.
+    private var passage: Passage
+    private var splitter = EventSplitter()
+    /// The current event as far as it has come in earlier pieces.
     private var event: [UInt8] = []
     /// The current event is too long: it passes by unread.
     private var isOversized = false
-    /// The bytes of the current line so far, and the first of them.
-    private var lineLength = 0
-    private var lineFirst: UInt8 = 0
 
-    /// `removesUsageChunk`: whether the extra usage chunk is kept from the client.
-    public init(removesUsageChunk: Bool) {
-        self.removesUsageChunk = removesUsageChunk
+    public init(_ shape: AnswerShape, _ passage: Passage) {
+        reading = AnswerReading(shape)
+        self.passage = passage
     }
 
-    /// Whether the answer came to an end that the provider meant.
-    public var isComplete: Bool { isDone || reading.hasFinishReason }
+    /// Whether the answer came to an end that the provider meant, and was passed on.
+    public var isComplete: Bool { (isDone || reading.hasFinishReason) && !(hasUnreadEvents && isTranslated) }
 
     /// Whether what has come so far ends with a whole event.
-    public var isAtEventEnd: Bool { event.isEmpty && !isOversized && lineLength == 0 }
+    public var isAtEventEnd: Bool { splitter.isAtEventEnd }
 
     /// Reads a piece, and says what to send on.
     public mutating func consume(_ piece: UnsafeBufferPointer<UInt8>) -> Forward {
-        let startsFresh = isAtEventEnd
-        var output: [UInt8] = []
-        var rest = piece
-        while let start = rest.baseAddress, !rest.isEmpty {
-            // Up to and including the next line feed.
-            let lineFeed = memchr(start, 0x0A, rest.count)
-            let length = lineFeed.map { UnsafeRawPointer($0) - UnsafeRawPointer(start) + 1 } ?? rest.count
-            let part = UnsafeBufferPointer(rebasing: rest.prefix(length))
-            rest = UnsafeBufferPointer(rebasing: rest.dropFirst(length))
-            if lineLength == 0 { lineFirst = part.first ?? 0 }
-            lineLength += length
+        var marks = EventSplitter.Marks()
+        var output = Output(isPiece: event.isEmpty && !isTranslated)
+        var start = 0
+        while start < piece.count {
+            let end = splitter.nextEnd(in: piece, from: start, marks: &marks)
+            let part = start..<(end ?? piece.count)
+            start = part.upperBound
             if isOversized {
-                reading.countUnread(length)
-                if removesUsageChunk { output.append(contentsOf: part) }
+                reading.countUnread(part.count)
+                if !isTranslated { output.pass(part, of: piece) }
+                if end != nil { isOversized = false }
+            } else if event.count + part.count > maximumBytes {
+                hasUnreadEvents = true
+                reading.countUnread(event.count + part.count)
+                if !isTranslated {
+                    output.made.append(contentsOf: event)
+                    output.pass(part, of: piece)
+                }
+                event.removeAll(keepingCapacity: false)
+                isOversized = end == nil
+            } else if end == nil {
+                output.hold(part, of: piece)
+                event.append(contentsOf: piece[part])
+            } else if event.isEmpty {
+                let isKept = endEvent(UnsafeBufferPointer(rebasing: piece[part]), &output.made)
+                if isKept { output.pass(part, of: piece) } else { output.hold(part, of: piece) }
             } else {
-                event.append(contentsOf: part)
-                if event.count > Self.maximumEventBytes { giveUpEvent(&output) }
+                event.append(contentsOf: piece[part])
+                endHeldEvent(&output.made)
             }
-            guard lineFeed != nil else { continue }
-            let isBlank = lineLength == 1 || (lineLength == 2 && lineFirst == 0x0D)
-            lineLength = 0
-            if isBlank { endEvent(&output) }
         }
-        guard removesUsageChunk else { return .piece }
-        return startsFresh && isAtEventEnd && output.count == piece.count ? .piece : .bytes(output)
+        if case .whole = passage { return .piece }
+        return output.isPiece ? .piece : .bytes(output.made)
     }
 
-    /// What is still held back when the stream has ended in the middle of an event.
+    /// What is held back of an event when the stream has ended in it.
     public mutating func finish() -> [UInt8] {
         var output: [UInt8] = []
-        let wasWhole = isAtEventEnd
-        if !wasWhole, !isOversized { endEvent(&output) }
+        if !event.isEmpty { endHeldEvent(&output) }
+        if case .whole = passage { return [] }
         return output
     }
 
-    private mutating func giveUpEvent(_ output: inout [UInt8]) {
-        hasUnreadEvents = true
-        isOversized = true
-        reading.countUnread(event.count)
-        if removesUsageChunk { output.append(contentsOf: event) }
-        event.removeAll(keepingCapacity: false)
+    /// What a translator has to say at a proper end, behind ``finish()``.
+    public func ending() -> [UInt8] {
+        guard case .translated(let translator) = passage else { return [] }
+        return translator.ending(reading)
     }
 
-    private mutating func endEvent(_ output: inout [UInt8]) {
-        defer {
-            event.removeAll(keepingCapacity: true)
-            isOversized = false
-        }
-        guard !isOversized else { return }
-        let isUsageChunk = read()
-        if removesUsageChunk, !isUsageChunk { output.append(contentsOf: event) }
+    private var isTranslated: Bool {
+        if case .translated = passage { true } else { false }
     }
 
-    /// Reads the current event; true where it is the extra usage chunk.
-    private mutating func read() -> Bool {
-        let ranges = dataRanges()
-        guard let first = ranges.first else {
-            readBareBody()
-            return false
+    private var maximumBytes: Int { isTranslated ? Self.maximumTranslatedEventBytes : Self.maximumEventBytes }
+
+    /// What goes out for a piece: the piece itself for as long as nothing else is known.
+    private struct Output {
+        var isPiece: Bool
+        var made: [UInt8] = []
+
+        mutating func pass(_ part: Range<Int>, of piece: UnsafeBufferPointer<UInt8>) {
+            if !isPiece { made.append(contentsOf: piece[part]) }
         }
-        // An event's data lines count as one text, joined by line feeds. Nearly always there is one.
-        let data =
-            ranges.count == 1
-            ? event[first]
-            : ranges.dropFirst().reduce(into: event[first]) {
-                $0.append(0x0A)
-                $0.append(contentsOf: event[$1])
-            }
-        if data.elementsEqual("[DONE]".utf8) {
+
+        mutating func hold(_ part: Range<Int>, of piece: UnsafeBufferPointer<UInt8>) {
+            guard isPiece else { return }
+            isPiece = false
+            made.append(contentsOf: piece[..<part.lowerBound])
+        }
+    }
+
+    // MARK: Events
+
+    /// Ends the event that came in several pieces.
+    private mutating func endHeldEvent(_ made: inout [UInt8]) {
+        var whole: [UInt8] = []
+        swap(&whole, &event)
+        let isKept = whole.withUnsafeBufferPointer { endEvent($0, &made) }
+        if isKept { made.append(contentsOf: whole) }
+        // Its memory serves the next.
+        whole.removeAll(keepingCapacity: whole.capacity <= 1 << 16)
+        event = whole
+    }
+
+    /// Reads an event, and translates it where that is wanted; true where it is to be passed on as it is.
+    private mutating func endEvent(_ bytes: UnsafeBufferPointer<UInt8>, _ made: inout [UInt8]) -> Bool {
+        let event = ServerSentEvent(bytes)
+        if event.name.equals("error") { reading.hasError = true }
+        guard let data = event.data else {
+            // What is no event at all: some upstreams answer with a whole JSON body under the content type of a stream.
+            return bytes.first == 0x7B ? read(bytes, &made) : !isTranslated
+        }
+        if !event.joined.isEmpty {
+            return event.joined.withUnsafeBufferPointer { read($0, &made) }
+        }
+        return read(data, &made)
+    }
+
+    /// Reads the data of an event.
+    private mutating func read(_ data: UnsafeBufferPointer<UInt8>, _ made: inout [UInt8]) -> Bool {
+        if data.equals("[DONE]") {
             isDone = true
+            return !isTranslated
+        }
+        // Of an event that breaks off nothing is believed, and all of it counts.
+        var whole = reading
+        let document: AnswerReading.Document
+        do throws(JSONError) {
+            document = try whole.read(data)
+        } catch {
+            hasUnreadEvents = true
+            reading.countUnread(data.count)
+            return !isTranslated
+        }
+        reading = whole
+        switch passage {
+        case .whole: return true
+        case .withoutUsageChunk: return !(document.hasUsage && document.hasEmptyChoices)
+        case .translated(var translator):
+            translator.translate(data, reading, into: &made)
+            passage = .translated(translator)
             return false
         }
-        return data.withUnsafeBufferPointer { bytes in
-            // Of an event that breaks off nothing is believed, and all of it counts.
-            var whole = reading
-            do throws(JSONError) {
-                let document = try whole.read(bytes)
-                reading = whole
-                return document.hasUsage && document.hasEmptyChoices
-            } catch {
-                hasUnreadEvents = true
-                reading.countUnread(bytes.count)
-                return false
-            }
-        }
     }
+}
 
-    /// Reads what is no event at all: some upstreams answer with a whole JSON body under the content type of a stream.
-    private mutating func readBareBody() {
-        guard event.first == 0x7B else { return }
-        var whole = reading
-        let isRead = event.withUnsafeBufferPointer { (try? whole.read($0)) != nil }
-        if isRead {
-            reading = whole
-        } else {
-            hasUnreadEvents = true
-            reading.countUnread(event.count)
-        }
-    }
+/// Makes the events of one format out of those of another.
+public protocol EventTranslator: Sendable {
+    /// Appends the events that take the place of one; `data`: a JSON document, `reading`: what is known with it.
+    mutating func translate(_ data: UnsafeBufferPointer<UInt8>, _ reading: AnswerReading, into output: inout [UInt8])
 
-    /// Where the values of the event's `data` fields are; and notes an event that calls itself an error.
-    private mutating func dataRanges() -> [Range<Int>] {
-        var ranges: [Range<Int>] = []
-        var start = 0
-        while start < event.count {
-            let lineFeed = event[start...].firstIndex(of: 0x0A) ?? event.count
-            var end = lineFeed
-            if end > start, event[end - 1] == 0x0D { end -= 1 }
-            let line = event[start..<end]
-            if line.starts(with: "data:".utf8) {
-                let value = start + 5
-                ranges.append((value < end && event[value] == 0x20 ? value + 1 : value)..<end)
-            } else if line.elementsEqual("event: error".utf8) || line.elementsEqual("event:error".utf8) {
-                reading.hasError = true
-            }
-            start = lineFeed + 1
-        }
-        return ranges
-    }
+    /// The events of a proper end.
+    func ending(_ reading: AnswerReading) -> [UInt8]
 }

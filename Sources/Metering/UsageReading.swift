@@ -5,53 +5,132 @@ import WireJSON
 ///
 /// Absent is not zero. A number that is negative, absurd or no number is not believed, and flagged.
 public struct UsageReading: Sendable {
-    public private(set) var prompt: Int64?
-    public private(set) var cached: Int64?
-    public private(set) var cacheWrite: Int64?
-    public private(set) var completion: Int64?
-    public private(set) var total: Int64?
-    /// The last usage object, byte for byte.
-    public private(set) var raw: [UInt8]?
+    /// The figures as the provider names them.
+    struct Counts: Sendable {
+        /// What the provider calls prompt or input tokens: with or without those of caches and tools.
+        var input: Int64?
+        /// What it calls completion, output or candidates tokens: with or without reasoning.
+        var output: Int64?
+        /// Reasoning or thinking.
+        var reasoning: Int64?
+        /// Prompt tokens read from a cache.
+        var cached: Int64?
+        /// Prompt tokens written to caches in all, and to those that live five minutes or an hour.
+        var written: Int64?
+        var writtenFiveMinutes: Int64?
+        var writtenHour: Int64?
+        /// What tools brought into the prompt (Gemini).
+        var toolPrompt: Int64?
+        var total: Int64?
+        /// Web searches, or the sources that one used.
+        var searches: Int64?
+    }
+
+    private(set) var counts = Counts()
+    /// The sums of Anthropic's `iterations`, which are billed instead of the figures beside them.
+    private(set) var iterations: Counts?
+    /// What the provider says that it bills, in pico-USD.
+    public private(set) var costPicoUSD: Int128?
+    /// The first usage object, where the last does not repeat all that it says (Anthropic).
+    private var opening: [UInt8]?
+    /// The last usage object.
+    private var last: [UInt8]?
     public private(set) var hasRejected = false
+    /// Whether the figure of the output is final: Anthropic's first report has a seed in it.
+    private(set) var isFinal = false
 
     public init() {}
 
     /// Whether any usage object has been seen.
-    public var isPresent: Bool { raw != nil }
+    public var isPresent: Bool { last != nil || opening != nil }
 
-    /// Reads a usage object of the OpenAI chat shape, of which `json` stands at the beginning.
-    mutating func read(_ json: inout JSONScanner) throws(JSONError) {
+    /// What the provider wrote, byte for byte; of several objects that complete each other, an object of them by their event's name.
+    public var raw: [UInt8]? {
+        guard let opening else { return last }
+        guard let last else { return opening }
+        return Array("{\"message_start\":".utf8) + opening + Array(",\"message_delta\":".utf8) + last + [0x7D]
+    }
+
+    // MARK: Reading
+
+    /// Which of an answer's usage objects it is.
+    enum Report { case opening, final }
+
+    /// Reads the usage object of which `json` stands at the beginning.
+    mutating func read(_ json: inout JSONScanner, _ report: Report = .final) throws(JSONError) {
         let range = try json.skip()
         let bytes = json.bytes(range)
-        raw = Array(bytes)
+        switch report {
+        case .opening: opening = Array(bytes)
+        case .final:
+            last = Array(bytes)
+            isFinal = true
+        }
         var object = JSONScanner(bytes)
-        try object.enterObject()
-        while let name = try object.nextMember() {
-            if object.equals(name, "prompt_tokens") {
-                try number(&object, into: \.prompt)
-            } else if object.equals(name, "completion_tokens") {
-                try number(&object, into: \.completion)
-            } else if object.equals(name, "total_tokens") {
-                try number(&object, into: \.total)
-            } else if object.equals(name, "prompt_tokens_details"), object.peek() == .object {
-                try object.enterObject()
-                while let detail = try object.nextMember() {
-                    if object.equals(detail, "cached_tokens") {
-                        try number(&object, into: \.cached)
-                    } else if object.equals(detail, "cache_write_tokens") {
-                        try number(&object, into: \.cacheWrite)
-                    } else {
-                        try object.skip()
-                    }
-                }
+        try readFields(&object)
+    }
+
+    private mutating func readFields(_ json: inout JSONScanner) throws(JSONError) {
+        try json.enterObject()
+        while let text = try json.nextMember() {
+            let name = json.bytes(text.range)
+            if let field = Self.field(name) {
+                try number(&json, into: field)
+            } else if Self.hasDetails(name), json.peek() == .object {
+                try readFields(&json)
+            } else if name.equals("cost_in_usd_ticks"), json.peek() == .number {
+                // 10¹⁰ ticks are a dollar (xAI), so that one is 100 pico-USD.
+                cost(try json.number(), in: json, fractionDigits: 0, scale: 100)
+            } else if name.equals("cost"), json.peek() == .number {
+                cost(try json.number(), in: json, fractionDigits: 12, scale: 1)
+            } else if name.equals("iterations"), json.peek() == .array {
+                try readIterations(&json)
             } else {
-                try object.skip()
+                try json.skip()
             }
         }
     }
 
+    /// Objects within a usage object that refine its figures.
+    private static func hasDetails(_ name: UnsafeBufferPointer<UInt8>) -> Bool {
+        name.equals("prompt_tokens_details") || name.equals("input_tokens_details")
+            || name.equals("completion_tokens_details") || name.equals("output_tokens_details")
+            || name.equals("cache_creation") || name.equals("server_tool_use")
+    }
+
+    /// The figure that a member holds.
+    private static func field(_ name: UnsafeBufferPointer<UInt8>) -> WritableKeyPath<Counts, Int64?>? {
+        switch name.first {
+        case UInt8(ascii: "p"):
+            if name.equals("prompt_tokens") || name.equals("promptTokenCount") { return \.input }
+            if name.equals("prompt_cache_hit_tokens") { return \.cached }
+        case UInt8(ascii: "i"): if name.equals("input_tokens") { return \.input }
+        case UInt8(ascii: "o"): if name.equals("output_tokens") { return \.output }
+        case UInt8(ascii: "c"):
+            if name.equals("completion_tokens") || name.equals("candidatesTokenCount") { return \.output }
+            if name.equals("cached_tokens") || name.equals("cache_read_input_tokens")
+                || name.equals("cachedContentTokenCount")
+            {
+                return \.cached
+            }
+            if name.equals("cache_creation_input_tokens") || name.equals("cache_write_tokens") { return \.written }
+        case UInt8(ascii: "e"):
+            if name.equals("ephemeral_5m_input_tokens") { return \.writtenFiveMinutes }
+            if name.equals("ephemeral_1h_input_tokens") { return \.writtenHour }
+        case UInt8(ascii: "r"): if name.equals("reasoning_tokens") { return \.reasoning }
+        case UInt8(ascii: "t"):
+            if name.equals("total_tokens") || name.equals("totalTokenCount") { return \.total }
+            if name.equals("thoughtsTokenCount") { return \.reasoning }
+            if name.equals("toolUsePromptTokenCount") { return \.toolPrompt }
+        case UInt8(ascii: "w"): if name.equals("web_search_requests") { return \.searches }
+        case UInt8(ascii: "n"): if name.equals("num_sources_used") { return \.searches }
+        default: break
+        }
+        return nil
+    }
+
     private mutating func number(
-        _ json: inout JSONScanner, into field: WritableKeyPath<UsageReading, Int64?>
+        _ json: inout JSONScanner, into field: WritableKeyPath<Counts, Int64?>
     ) throws(JSONError) {
         guard json.peek() == .number else {
             if try !json.null() {
@@ -65,7 +144,110 @@ public struct UsageReading: Sendable {
             hasRejected = true
             return
         }
-        self[keyPath: field] = value
+        counts[keyPath: field] = value
+    }
+
+    private mutating func cost(_ range: Range<Int>, in json: JSONScanner, fractionDigits: Int, scale: Int128) {
+        let text = String(decoding: json.bytes(range), as: UTF8.self)
+        guard let value = Decimal64.parse(text, fractionDigits: fractionDigits), value >= 0 else { return }
+        costPicoUSD = Int128(value) * scale
+    }
+
+    private mutating func readIterations(_ json: inout JSONScanner) throws(JSONError) {
+        var sums = Counts()
+        try json.enterArray()
+        while try json.nextElement() {
+            guard json.peek() == .object else {
+                try json.skip()
+                continue
+            }
+            var one = UsageReading()
+            try one.readFields(&json)
+            hasRejected = hasRejected || one.hasRejected
+            for field in [
+                \Counts.input, \.output, \.cached, \.written, \.writtenFiveMinutes, \.writtenHour,
+            ] as [WritableKeyPath<Counts, Int64?>] {
+                guard let value = one.counts[keyPath: field] else { continue }
+                // At most as many as there are bytes in an event: it cannot overflow.
+                sums[keyPath: field] = (sums[keyPath: field] ?? 0) + value
+            }
+        }
+        iterations = sums.input == nil && sums.output == nil ? nil : sums
+    }
+}
+
+// MARK: - What is billed
+
+extension UsageReading {
+    /// The figures in the classes that are priced; nil: not reported.
+    public struct Billed: Equatable, Sendable {
+        public var prompt: Int64?
+        public var cached: Int64 = 0
+        public var cacheWrite: Int64 = 0
+        public var cacheWriteHour: Int64 = 0
+        public var completion: Int64?
+        public var searches: Int64 = 0
+        /// Whether the report's own total says something else.
+        public var contradictsTotal = false
+        /// Whether a sum is beyond what is believed.
+        public var isAbsurd = false
+    }
+
+    /// What is billed, by the rules of the format; `hasOutput`: whether anything of an output was delivered.
+    public func billed(_ shape: AnswerShape, hasOutput: Bool) -> Billed {
+        var billed = Billed()
+        billed.cached = counts.cached ?? 0
+        billed.searches = counts.searches ?? 0
+        switch shape {
+        case .chat(let rule):
+            billed.prompt = counts.input
+            billed.completion = counts.output
+            billed.cacheWrite = counts.written ?? 0
+            switch rule {
+            case .standard: break
+            case .reasoningBeside: billed.completion = Self.sum(counts.output, counts.reasoning)
+            case .restOfTotal:
+                if let total = counts.total, let input = counts.input { billed.completion = max(0, total - input) }
+            }
+            checkTotal(&billed)
+        case .responses:
+            billed.prompt = counts.input
+            billed.completion = counts.output
+            checkTotal(&billed)
+        case .embeddings:
+            billed.prompt = counts.input
+            billed.completion = 0
+        case .gemini:
+            billed.prompt = Self.sum(counts.input, counts.toolPrompt)
+            // Absent fields are zero where something was reported, but what was delivered was generated.
+            let output = Self.sum(counts.output, counts.reasoning)
+            billed.completion = output ?? (counts.input != nil && !hasOutput ? 0 : nil)
+            checkTotal(&billed)
+        case .messages:
+            let counts = iterations ?? counts
+            billed.cached = counts.cached ?? 0
+            let written = max(counts.written ?? 0, 0)
+            billed.cacheWriteHour = min(counts.writtenHour ?? 0, written)
+            billed.cacheWrite = written - billed.cacheWriteHour
+            billed.prompt = Self.sum(counts.input, written + billed.cached)
+            billed.completion = isFinal ? counts.output : nil
+        }
+        for figure in [billed.prompt, billed.completion, billed.cached, billed.cacheWrite, billed.cacheWriteHour]
+        where figure ?? 0 > Usage.maximumTokens {
+            billed = Billed(searches: billed.searches, isAbsurd: true)
+            break
+        }
+        return billed
+    }
+
+    private func checkTotal(_ billed: inout Billed) {
+        guard let total = counts.total, let prompt = billed.prompt, let completion = billed.completion else { return }
+        billed.contradictsTotal = total != prompt + completion
+    }
+
+    /// A sum in which only the first must be known. Each is at most 2³¹ a report.
+    private static func sum(_ first: Int64?, _ second: Int64?) -> Int64? {
+        first.map { $0 + (second ?? 0) }
     }
 
     /// The report to be charged.
@@ -73,47 +255,25 @@ public struct UsageReading: Sendable {
     /// What was not reported is estimated (``PromptSize/estimatedTokens``, and a token for each four bytes of delivered output), within the
     /// bounds that the request was admitted with.
     public func report(
-        prompt size: PromptSize, outputBytes: Int, bounds hold: HoldPlaced, servedModel: String?
+        _ shape: AnswerShape, prompt size: PromptSize, outputBytes: Int, bounds hold: HoldPlaced, servedModel: String?
     ) -> UsageReport {
+        let billed = billed(shape, hasOutput: outputBytes > 0)
         var flags: Set<UsageFlag> = []
-        if hasRejected { flags.insert(.rejectedUsage) }
-        let promptTokens = prompt ?? min(size.estimatedTokens, hold.promptBound)
-        let completionTokens = completion ?? min(Int64(clamping: (outputBytes + 3) / 4), hold.outputBound)
-        if prompt == nil || completion == nil { flags.insert(.estimated) }
-        if isPresent, prompt == 0, completion == 0 { flags.insert(.zeroUsage) }
-        if let total, let prompt, let completion, total != prompt + completion { flags.insert(.usageMismatch) }
-        if (cached ?? 0) + (cacheWrite ?? 0) > promptTokens { flags.insert(.usageMismatch) }
+        if hasRejected || billed.isAbsurd { flags.insert(.rejectedUsage) }
+        if billed.prompt == nil || billed.completion == nil { flags.insert(.estimated) }
+        if isPresent, billed.prompt == 0, billed.completion == 0 { flags.insert(.zeroUsage) }
+        let prompt = billed.prompt ?? min(size.estimatedTokens, hold.promptBound)
+        let completion = billed.completion ?? min(Int64(clamping: (outputBytes + 3) / 4), hold.outputBound)
+        if billed.contradictsTotal || billed.cached + billed.cacheWrite + billed.cacheWriteHour > prompt
+            || prompt > hold.promptBound || completion > hold.outputBound
+        {
+            flags.insert(.usageMismatch)
+        }
         let usage = Usage(
-            prompt: promptTokens, cached: cached ?? 0, cacheWrite: cacheWrite ?? 0, completion: completionTokens)
-        // Each figure was checked above or comes from a hold, whose bounds were checked.
-        let none = Usage(prompt: 0, completion: 0)
-        guard let usage = usage ?? none else { preconditionFailure("zero tokens are always valid") }
+            prompt: prompt, cached: billed.cached, cacheWrite: billed.cacheWrite,
+            cacheWriteHour: billed.cacheWriteHour, completion: completion)
         let other = servedModel.flatMap { $0 == hold.origin.model || hold.origin.model.hasSuffix(":" + $0) ? nil : $0 }
-        return UsageReport(usage: usage, flags: flags, raw: raw, servedModel: other)
-    }
-}
-
-/// How large a prompt is, before any tokenizer has seen it.
-public struct PromptSize: Hashable, Sendable {
-    /// The UTF-8 bytes of what the model reads: a bound on its text tokens, since no token is shorter than a byte.
-    public let textBytes: Int64
-    /// Tokens for images, audio and files, by the configured figures.
-    public let mediaTokens: Int64
-
-    public init(textBytes: Int64, mediaTokens: Int64) {
-        self.textBytes = textBytes
-        self.mediaTokens = mediaTokens
-    }
-
-    /// The bound that a request is admitted with; beyond 2³¹ it is refused by the ledger.
-    public var tokenBound: Int64 {
-        let (sum, overflow) = textBytes.addingReportingOverflow(mediaTokens)
-        return overflow ? .max : sum
-    }
-
-    /// What is charged where the provider never says: a token for each four bytes of text, and the media figures.
-    public var estimatedTokens: Int64 {
-        let (sum, overflow) = (textBytes / 4 + (textBytes % 4 > 0 ? 1 : 0)).addingReportingOverflow(mediaTokens)
-        return overflow ? .max : sum
+        // Each figure was checked above or comes from a hold, whose bounds were checked: there is always a usage.
+        return UsageReport(usage: usage ?? .zero, flags: flags, raw: raw, servedModel: other)
     }
 }

@@ -16,7 +16,7 @@ struct StreamMeterTests {
     {
         let end = crlf ? "\r\n\r\n" : "\n\n"
         let bytes = Array(lines.map { $0 + end }.joined().utf8)
-        var meter = StreamMeter(removesUsageChunk: removing)
+        var meter = StreamMeter(.chat(.standard), removing ? .withoutUsageChunk : .whole)
         var output: [UInt8] = []
         var start = 0
         while start < bytes.count {
@@ -40,8 +40,8 @@ struct StreamMeterTests {
         let (_, expected, _) = Self.run(
             [Self.head, Self.finish, Self.done], size: 100_000, crlf: crlf, removing: false)
         #expect(output == expected)
-        #expect(meter.reading.usage.prompt == 10)
-        #expect(meter.reading.usage.completion == 5)
+        #expect(meter.billed.prompt == 10)
+        #expect(meter.billed.completion == 5)
         #expect(meter.reading.outputBytes == "Grüße 🌍".utf8.count)
         #expect(meter.reading.servedModel == "served")
         #expect(meter.isDone && meter.isComplete)
@@ -78,7 +78,7 @@ struct StreamMeterTests {
     func bareBody(size: Int, ended: Bool) {
         let body =
             #"{"choices":[{"message":{"content":"hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}}"#
-        var meter = StreamMeter(removesUsageChunk: true)
+        var meter = StreamMeter(.chat(.standard), .withoutUsageChunk)
         var output: [UInt8] = []
         let bytes = Array((body + (ended ? "\n" : "")).utf8)
         for start in stride(from: 0, to: bytes.count, by: size) {
@@ -90,14 +90,14 @@ struct StreamMeterTests {
         }
         output += meter.finish()
         #expect(output == bytes)
-        #expect(meter.reading.usage.total == 15 && meter.isComplete)
+        #expect(meter.billed.completion == 5 && meter.isComplete)
     }
 
     @Test("all bytes pass where the client asked for usage", arguments: [1, 7, 100_000])
     func kept(size: Int) {
         let (meter, output, bytes) = Self.run([Self.head, Self.usage, Self.done], size: size, removing: false)
         #expect(output == bytes)
-        #expect(meter.reading.usage.total == 15)
+        #expect(meter.billed.completion == 5)
     }
 
     @Test("a first chunk without choices and without usage is no usage chunk")
@@ -114,8 +114,8 @@ struct StreamMeterTests {
         }
         let last = #"data: {"choices":[],"usage":{"completion_tokens":9}}"#
         let (meter, _, _) = Self.run(chunks + [last], size: 10, removing: true)
-        #expect(meter.reading.usage.prompt == 7)
-        #expect(meter.reading.usage.completion == 9)
+        #expect(meter.billed.prompt == 7)
+        #expect(meter.billed.completion == 9)
     }
 
     @Test(
@@ -124,9 +124,9 @@ struct StreamMeterTests {
     func rejected(number: String) {
         let chunk = #"data: {"choices":[],"usage":{"prompt_tokens":\#(number),"completion_tokens":3}}"#
         let (meter, _, _) = Self.run([Self.head, chunk], size: 9, removing: true)
-        #expect(meter.reading.usage.prompt == nil)
+        #expect(meter.billed.prompt == nil)
         #expect(meter.reading.usage.hasRejected)
-        #expect(meter.reading.usage.completion == 3)
+        #expect(meter.billed.completion == 3)
     }
 
     @Test("an event over the bound passes by unread, in bounded memory", arguments: [true, false])
@@ -134,7 +134,7 @@ struct StreamMeterTests {
         let long = "data: {\"choices\":[{\"delta\":{\"content\":\"" + String(repeating: "x", count: 3 << 20) + "\"}}]}"
         let (meter, output, bytes) = Self.run([Self.head, long, Self.usage, Self.done], size: 8192, removing: removing)
         #expect(meter.hasUnreadEvents)
-        #expect(meter.reading.usage.prompt == 10)
+        #expect(meter.billed.prompt == 10)
         #expect(output.count == bytes.count - (removing ? Self.usage.utf8.count + 2 : 0))
     }
 
@@ -150,7 +150,7 @@ struct StreamMeterTests {
 
     @Test("a stream that breaks off in an event is sent on to its last byte")
     func broken() {
-        var meter = StreamMeter(removesUsageChunk: true)
+        var meter = StreamMeter(.chat(.standard), .withoutUsageChunk)
         let piece = Array((Self.head + "\n\ndata: {\"cho").utf8)
         guard case .bytes(let first) = piece.withUnsafeBufferPointer({ meter.consume($0) }) else {
             Issue.record("the open event was sent on")
@@ -173,8 +173,8 @@ struct StreamMeterTests {
             default: bytes.insert(.random(in: .min ... .max, using: &random), at: index)
             }
         }
-        var meter = StreamMeter(removesUsageChunk: false)
-        var removing = StreamMeter(removesUsageChunk: true)
+        var meter = StreamMeter(.chat(.standard), .whole)
+        var removing = StreamMeter(.chat(.standard), .withoutUsageChunk)
         var output: [UInt8] = []
         for byte in bytes {
             _ = [byte].withUnsafeBufferPointer { meter.consume($0) }
@@ -187,7 +187,7 @@ struct StreamMeterTests {
         output += removing.finish()
         _ = meter.finish()
         #expect(output.count <= bytes.count)
-        for tokens in [meter.reading.usage.prompt, meter.reading.usage.completion] {
+        for tokens in [meter.billed.prompt, meter.billed.completion] {
             #expect((tokens ?? 0) >= 0)
         }
     }
@@ -203,5 +203,11 @@ private struct SplitMix: RandomNumberGenerator {
         value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
         value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
         return value ^ (value >> 31)
+    }
+}
+
+extension StreamMeter {
+    fileprivate var billed: UsageReading.Billed {
+        reading.usage.billed(reading.shape, hasOutput: reading.outputBytes > 0)
     }
 }

@@ -32,6 +32,17 @@ public struct Usage: Hashable, Sendable {
         self.completion = completion
     }
 
+    private init() {
+        prompt = 0
+        cached = 0
+        cacheWrite = 0
+        cacheWriteHour = 0
+        completion = 0
+    }
+
+    /// Nothing at all.
+    public static let zero = Usage()
+
     /// Prompt tokens at the ordinary input price.
     public var standard: Int64 { max(0, prompt - cached - cacheWrite - cacheWriteHour) }
 

@@ -109,7 +109,7 @@ struct Exchange: Sendable {
             throw UpstreamFailure.unusable
         }
         let reading = await EventLoopTaskExecutor.offLoop(bytes.count) { [bytes] in
-            var reading = CompletionReading()
+            var reading = AnswerReading(.chat(.standard))
             return bytes.withUnsafeBufferPointer({ reading.readBody($0) }) ? reading : nil
         }
         guard let reading else { throw UpstreamFailure.unusable }
@@ -132,7 +132,7 @@ struct Exchange: Sendable {
 
     @inline(never)
     private func stream(_ response: HTTPClientResponse, _ watch: RequestWatch, _ mailbox: Mailbox<Part>) async {
-        var meter = StreamMeter(removesUsageChunk: !wantsUsageChunk)
+        var meter = StreamMeter(.chat(.standard), wantsUsageChunk ? .whole : .withoutUsageChunk)
         await mailbox.send(.stream(contentType: response.headers.first(name: "content-type") ?? "text/event-stream"))
         var broke = false
         do {
@@ -178,7 +178,7 @@ struct Exchange: Sendable {
     /// What the client has received is charged, if need be after the disk has recovered; it is told at once that something broke.
     @inline(never)
     private func settle(
-        _ reading: CompletionReading, isComplete: Bool, cut: CutReason?, _ watch: RequestWatch,
+        _ reading: AnswerReading, isComplete: Bool, cut: CutReason?, _ watch: RequestWatch,
         tell: (Part?) async -> Void
     ) async {
         let command: Command.Action
@@ -217,9 +217,10 @@ struct Exchange: Sendable {
     // MARK: Settlement
 
     @inline(never)
-    private func report(_ reading: CompletionReading) -> UsageReport {
+    private func report(_ reading: AnswerReading) -> UsageReport {
         reading.usage.report(
-            prompt: prompt, outputBytes: reading.outputBytes, bounds: hold, servedModel: reading.servedModel)
+            reading.shape, prompt: prompt, outputBytes: reading.outputBytes, bounds: hold,
+            servedModel: reading.servedModel)
     }
 
     @inline(never)
@@ -233,7 +234,7 @@ struct Exchange: Sendable {
     /// Charges an answer before it is given. Where that fails it is not given, and so it is not charged later either.
     @inline(never)
     private func charge(
-        _ reading: CompletionReading, outcome: Outcome, answer: PendingAnswer?, _ watch: RequestWatch
+        _ reading: AnswerReading, outcome: Outcome, answer: PendingAnswer?, _ watch: RequestWatch
     ) async -> Result<RequestCharged, GatewayError> {
         watch.enter(.settling)
         let charge = ChargeRequest(request: hold.request, outcome: outcome, report: report(reading))

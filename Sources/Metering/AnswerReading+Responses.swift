@@ -1,0 +1,48 @@
+import WireJSON
+
+/// OpenAI's responses and the events of their streams (OpenAI, API reference, "Responses" and "Streaming events").
+extension AnswerReading {
+    mutating func readResponse(_ json: inout JSONScanner) throws(JSONError) {
+        while let name = try json.nextMember() {
+            if json.equals(name, "type"), json.peek() == .string {
+                let text = try json.text()
+                if json.equals(text, "error") { hasError = true }
+            } else if json.equals(name, "response"), json.peek() == .object {
+                isRecognised = true
+                try json.enterObject()
+                try response(&json, isStreamed: true)
+            } else if json.equals(name, "delta") {
+                try countValue(&json)
+            } else {
+                try member(name, &json)
+            }
+        }
+    }
+
+    private mutating func response(_ json: inout JSONScanner, isStreamed: Bool) throws(JSONError) {
+        while let name = try json.nextMember() { try member(name, &json, isStreamed: isStreamed) }
+    }
+
+    /// A member of a response. What a stream has delivered in deltas is not counted again.
+    private mutating func member(
+        _ name: JSONText, _ json: inout JSONScanner, isStreamed: Bool = false
+    ) throws(JSONError) {
+        if json.equals(name, "usage"), json.peek() == .object {
+            try usage.read(&json)
+        } else if json.equals(name, "status"), json.peek() == .string {
+            let text = try json.text()
+            if json.equals(text, "completed") || json.equals(text, "incomplete") { hasFinishReason = true }
+            if json.equals(text, "failed") || json.equals(text, "cancelled") { hasError = true }
+        } else if json.equals(name, "model") {
+            try readModel(&json)
+        } else if json.equals(name, "error") {
+            try readError(&json)
+        } else if json.equals(name, "output"), json.peek() == .array {
+            isRecognised = true
+            let range = try json.skip()
+            if !isStreamed, range.count > 2 { countUnread(range.count) }
+        } else {
+            try json.skip()
+        }
+    }
+}

@@ -1,0 +1,120 @@
+import WireJSON
+
+/// What is known of an answer so far, from its events or from its whole body.
+public struct AnswerReading: Sendable {
+    public let shape: AnswerShape
+    public internal(set) var usage = UsageReading()
+    /// The model that answers, as the provider names it.
+    public private(set) var servedModel: String?
+    /// UTF-8 bytes of delivered output: text, reasoning, refusals and tool calls.
+    public private(set) var outputBytes = 0
+    /// Whether the answer, or one of its choices, has said why it finished.
+    public internal(set) var hasFinishReason = false
+    /// Whether the provider reported an error inside the answer.
+    public internal(set) var hasError = false
+    /// Whether anything of the answer could be read as what it should be.
+    public internal(set) var isRecognised = false
+
+    public init(_ shape: AnswerShape) {
+        self.shape = shape
+    }
+
+    /// What one document turned out to be.
+    struct Document {
+        /// `choices` was there and empty.
+        var hasEmptyChoices = false
+        /// A usage object was there.
+        var hasUsage = false
+    }
+
+    /// Reads one event's data, or the whole body of an answer that is not a stream.
+    ///
+    /// It reads what it needs and checks the rest's grammar; a document that is no JSON object changes nothing but what had
+    /// been read before the fault.
+    @discardableResult
+    mutating func read(_ bytes: UnsafeBufferPointer<UInt8>) throws(JSONError) -> Document {
+        var json = JSONScanner(bytes)
+        var document = Document()
+        try json.enterObject()
+        switch shape {
+        case .chat, .embeddings: try readChat(&json, &document)
+        case .responses: try readResponse(&json)
+        case .messages: try readMessage(&json)
+        case .gemini: try readGemini(&json)
+        }
+        try json.end()
+        return document
+    }
+
+    /// Reads the whole body of an answer that is not a stream; false where it is none.
+    public mutating func readBody(_ body: UnsafeBufferPointer<UInt8>) -> Bool {
+        do throws(JSONError) {
+            try read(body)
+            return isRecognised && !hasError
+        } catch {
+            return false
+        }
+    }
+
+    // MARK: What the formats have in common
+
+    /// Counts output that was delivered and cannot be read: it is estimated, and never taken for nothing.
+    public mutating func countUnread(_ bytes: Int) {
+        outputBytes += bytes
+    }
+
+    /// Counts a text of the output.
+    mutating func count(_ json: inout JSONScanner) throws(JSONError) {
+        let text = try json.text()
+        outputBytes += json.decodedByteCount(text)
+    }
+
+    /// Counts a value of the output: a text as what it says, anything else as it is written.
+    mutating func countValue(_ json: inout JSONScanner) throws(JSONError) {
+        switch json.peek() {
+        case .string: try count(&json)
+        case .object, .array: countUnread(try json.skip().count)
+        default: try json.skip()
+        }
+    }
+
+    /// Notes the model, the first time that it is named.
+    mutating func readModel(_ json: inout JSONScanner) throws(JSONError) {
+        guard json.peek() == .string else {
+            try json.skip()
+            return
+        }
+        let text = try json.text()
+        if servedModel == nil { servedModel = json.decode(text) }
+    }
+
+    /// Notes an error, where the value is one.
+    mutating func readError(_ json: inout JSONScanner) throws(JSONError) {
+        if json.peek() != .null { hasError = true }
+        try json.skip()
+    }
+
+    /// Goes through the members of an object; anything else is skipped.
+    static func members(
+        _ json: inout JSONScanner, _ body: (JSONText, inout JSONScanner) throws(JSONError) -> Void
+    ) throws(JSONError) {
+        guard json.peek() == .object else {
+            try json.skip()
+            return
+        }
+        try json.enterObject()
+        while let name = try json.nextMember() { try body(name, &json) }
+    }
+
+    /// Goes through the elements of an array; anything else is skipped.
+    static func elements(
+        _ json: inout JSONScanner, _ body: (inout JSONScanner) throws(JSONError) -> Void
+    ) throws(JSONError) {
+        guard json.peek() == .array else {
+            try json.skip()
+            return
+        }
+        try json.enterArray()
+        while try json.nextElement() { try body(&json) }
+    }
+}

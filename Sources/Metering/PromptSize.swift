@@ -1,0 +1,24 @@
+/// How large a prompt is, before any tokenizer has seen it.
+public struct PromptSize: Hashable, Sendable {
+    /// The UTF-8 bytes of what the model reads: a bound on its text tokens, since no token is shorter than a byte.
+    public let textBytes: Int64
+    /// Tokens for images, audio and files, by the configured figures.
+    public let mediaTokens: Int64
+
+    public init(textBytes: Int64, mediaTokens: Int64) {
+        self.textBytes = textBytes
+        self.mediaTokens = mediaTokens
+    }
+
+    /// The bound that a request is admitted with; beyond 2³¹ it is refused by the ledger.
+    public var tokenBound: Int64 {
+        let (sum, overflow) = textBytes.addingReportingOverflow(mediaTokens)
+        return overflow ? .max : sum
+    }
+
+    /// What is charged where the provider never says: a token for each four bytes of text, and the media figures.
+    public var estimatedTokens: Int64 {
+        let (sum, overflow) = (textBytes / 4 + (textBytes % 4 > 0 ? 1 : 0)).addingReportingOverflow(mediaTokens)
+        return overflow ? .max : sum
+    }
+}
