@@ -26,6 +26,8 @@ public enum Refusal: Error, Hashable, Sendable {
     case accountBlocked
     /// The model has no price in force, and the operator does not give it away.
     case modelNotPriced(model: String)
+    /// The request may search the web, for which the model has no price.
+    case searchNotPriced(model: String)
     /// The credits that are available do not cover what is needed.
     case insufficientCredits(Shortage)
     /// The request has no open hold: it was never admitted, or it has been settled.

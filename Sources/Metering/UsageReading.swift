@@ -237,6 +237,10 @@ extension UsageReading {
             billed = Billed(searches: billed.searches, isAbsurd: true)
             break
         }
+        if billed.searches > Usage.maximumSearches {
+            billed.searches = 0
+            billed.isAbsurd = true
+        }
         return billed
     }
 
@@ -269,11 +273,20 @@ extension UsageReading {
         {
             flags.insert(.usageMismatch)
         }
-        let usage = Usage(
-            prompt: prompt, cached: billed.cached, cacheWrite: billed.cacheWrite,
-            cacheWriteHour: billed.cacheWriteHour, completion: completion)
-        let other = servedModel.flatMap { $0 == hold.origin.model || hold.origin.model.hasSuffix(":" + $0) ? nil : $0 }
         // Each figure was checked above or comes from a hold, whose bounds were checked: there is always a usage.
-        return UsageReport(usage: usage ?? .zero, flags: flags, raw: raw, servedModel: other)
+        let usage =
+            Usage(
+                prompt: prompt, cached: billed.cached, cacheWrite: billed.cacheWrite,
+                cacheWriteHour: billed.cacheWriteHour, completion: completion, searches: billed.searches) ?? .zero
+        // A provider that does not compute its cost says 0.
+        if let stated = costPicoUSD, stated > 0 {
+            let difference = stated - hold.priced.price.cost(of: usage)
+            if abs(difference) > Self.costTolerance { flags.insert(.costMismatch) }
+        }
+        let other = servedModel.flatMap { $0 == hold.origin.model || hold.origin.model.hasSuffix(":" + $0) ? nil : $0 }
+        return UsageReport(usage: usage, flags: flags, costPicoUSD: costPicoUSD, raw: raw, servedModel: other)
     }
+
+    /// How far a provider's own cost may be from ours, in pico-USD, for its rounding: a nano-dollar.
+    private static let costTolerance: Int128 = 1000
 }

@@ -57,9 +57,13 @@ struct MoneyTests {
     @Test("the dearest request in every class fits, at the highest rate")
     func dearest() throws {
         let most = Usage.maximumTokens
-        let price = try #require(Price(input: Price.maximum, output: Price.maximum))
+        let rates = TokenRates(input: Price.maximum, output: Price.maximum)
+        let price = try #require(Price(rates: rates, webSearch: Price.maximum))
         let rate = try #require(CreditRate(microsPerUSD: CreditRate.maximum))
-        let usage = try #require(Usage(prompt: most, cached: most, completion: most))
+        let usage = try #require(
+            Usage(
+                prompt: most, cached: most, cacheWrite: most, cacheWriteHour: most, completion: most,
+                searches: Usage.maximumSearches))
         #expect(rate.credits(forPicoUSD: price.cost(of: usage)) != nil)
     }
 
@@ -81,6 +85,51 @@ struct MoneyTests {
         let odd = try #require(Usage(prompt: 7, cached: 161, completion: 0))
         #expect(odd.standard == 0)
         #expect(price.cost(of: odd) == 7 * 100)
+    }
+
+    /// Whatever a provider says of its caches, no more than the prompt is billed as prompt, and the dearest first.
+    @Test(
+        "the classes of a prompt never add up to more than the prompt",
+        arguments: [
+            // prompt, cached, write, write 1h; billed: standard, cached, write, write 1h
+            (10, 0, 0, 0, 10, 0, 0, 0), (10, 4, 3, 2, 1, 4, 3, 2), (10, 11, 0, 0, 0, 10, 0, 0),
+            (10, 10, 10, 10, 0, 0, 0, 10), (10, 9, 4, 3, 0, 3, 4, 3), (0, 5, 5, 5, 0, 0, 0, 0),
+        ] as [(Int64, Int64, Int64, Int64, Int64, Int64, Int64, Int64)])
+    func classes(
+        prompt: Int64, cached: Int64, write: Int64, hour: Int64, standard: Int64, billedCached: Int64,
+        billedWrite: Int64,
+        billedHour: Int64
+    ) throws {
+        let usage = try #require(
+            Usage(prompt: prompt, cached: cached, cacheWrite: write, cacheWriteHour: hour, completion: 0))
+        #expect(usage.standard == standard)
+        #expect(usage.billedCached == billedCached)
+        #expect(usage.billedCacheWrite == billedWrite)
+        #expect(usage.billedCacheWriteHour == billedHour)
+    }
+
+    @Test(
+        "a long prompt moves the whole request to other rates, and one of exactly the bound does not",
+        arguments: [
+            (200_000, 100, 5, 200_000 - 100, 2), (200_001, 100, 5, 200_001 - 100, 4), (0, 0, 5, 0, 2),
+        ] as [(Int64, Int64, Int64, Int64, Int64)])
+    func longContext(prompt: Int64, cached: Int64, completion: Int64, standard: Int64, factor: Int64) throws {
+        let tier = try #require(
+            TokenRates(input: 4, output: 40, cached: 2).flatMap { Price.LongContext(above: 200_000, rates: $0) })
+        let price = try #require(Price(rates: TokenRates(input: 2, output: 20, cached: 1), longContext: tier))
+        let usage = try #require(Usage(prompt: prompt, cached: cached, completion: completion))
+        let cost = standard * factor + cached * factor / 2 + completion * factor * 10
+        #expect(price.cost(of: usage) == Int128(cost))
+    }
+
+    @Test("web searches cost what a thousand cost, divided by a thousand")
+    func searches() throws {
+        // $10 per thousand: a cent each, which is 10¹⁰ pico-USD.
+        let price = try #require(Price(rates: TokenRates(input: 1, output: 1), webSearch: 10_000_000))
+        let usage = try #require(Usage(prompt: 1, completion: 1, searches: 3))
+        #expect(price.cost(of: usage) == 2 + 30_000_000_000)
+        #expect(Usage(prompt: 0, completion: 0, searches: Usage.maximumSearches + 1) == nil)
+        #expect(Usage(prompt: 0, completion: 0, searches: -1) == nil)
     }
 
     @Test("cache writes cost 1.25 and 2 times the input where no price is set")

@@ -59,6 +59,8 @@ struct PropertyTests {
             guard let request = open.randomElement(using: &random),
                 let usage = Usage(
                     prompt: .random(in: 0...60_000, using: &random), cached: .random(in: 0...70_000, using: &random),
+                    cacheWrite: .random(in: 0...5_000, using: &random),
+                    cacheWriteHour: .random(in: 0...5_000, using: &random),
                     completion: .random(in: 0...120_000, using: &random))
             else { return .expireDue }
             return .charge(ChargeRequest(request: request, outcome: .finished, report: UsageReport(usage: usage)))

@@ -204,6 +204,46 @@ struct AdmissionTests {
         #expect(ledger.alice.balance == .of("9"))
     }
 
+    /// What a request may cost at most, of the input price 1, the output price 2 and, beyond 100 tokens of prompt, ten times that.
+    @Test(
+        "a hold covers caches, long prompts and searches",
+        arguments: [
+            // prompt bound, output, writes a cache, searches; pico-USD
+            (100, 10, false, 0, 100 * 1 + 10 * 2), (101, 10, false, 0, 101 * 10 + 10 * 20),
+            // A write to the cache that lives an hour costs twice the input.
+            (100, 10, true, 0, 100 * 2 + 10 * 2), (101, 10, true, 0, 101 * 20 + 10 * 20),
+            (0, 10, false, 3, 10 * 2 + 3 * 7000),
+        ] as [(Int64, Int64, Bool, Int64, Int64)])
+    func bounds(prompt: Int64, output: Int64, writesCache: Bool, searches: Int64, cost: Int64) throws {
+        var ledger = try TestLedger.standard()
+        let tier = TokenRates(input: 10, output: 20).flatMap { Price.LongContext(above: 100, rates: $0) }
+        let price = try #require(Price(rates: TokenRates(input: 1, output: 2), longContext: tier, webSearch: 7))
+        ledger.now = ledger.now.advanced(bySeconds: 1)
+        try ledger.send(.setPrice(SetPrice(model: "up:model", price: price, actor: "test")))
+        try ledger.send(.grant("10"))
+        try ledger.send(
+            .placeHold(
+                PlaceHold(
+                    request: .number(1), origin: RequestOrigin(model: "up:model", keyID: nil, endpoint: "/v1/messages"),
+                    promptBound: prompt, outputPerChoice: output, searchBound: searches, writesCache: writesCache)))
+        #expect(ledger.alice.held == CreditRate.standard.credits(forPicoUSD: Int128(cost)))
+    }
+
+    @Test("searches without a price are refused, and so are absurdly many")
+    func searches() throws {
+        var ledger = try TestLedger.standard()
+        try ledger.send(.grant("10"))
+        func hold(_ searches: Int64) -> Command.Action {
+            .placeHold(
+                PlaceHold(
+                    request: .number(1), origin: RequestOrigin(model: "up:model", keyID: nil, endpoint: "/v1/messages"),
+                    promptBound: 1, outputPerChoice: 1, searchBound: searches))
+        }
+        #expect(refusal { () throws(Refusal) in try ledger.send(hold(1)) } == .searchNotPriced(model: "up:model"))
+        #expect(refusal { () throws(Refusal) in try ledger.send(hold(-1)) } == .boundOutOfRange)
+        #expect(refusal { () throws(Refusal) in try ledger.send(hold(.max)) } == .boundOutOfRange)
+    }
+
     @Test("refusals come in their order of precedence")
     func precedence() throws {
         var ledger = TestLedger()

@@ -158,16 +158,21 @@ extension Account {
         if let open = holds[command.request] { throw .keyReused(key: Command.holdKey(open.placed.request)) }
         let bounds = 0...Usage.maximumTokens
         guard bounds.contains(command.promptBound), bounds.contains(command.outputPerChoice),
-            (1...1024).contains(command.choices), bounds.contains(command.wantedOutput)
+            (1...1024).contains(command.choices), bounds.contains(command.wantedOutput),
+            (0...Usage.maximumSearches).contains(command.searchBound)
         else { throw .boundOutOfRange }
         if isBlocked { throw .accountBlocked }
         let inForce = context.prices.price(for: command.origin.model, at: context.now)
         guard let priced = inForce ?? (command.allowUnpriced ? PriceInForce(version: 0, price: .free) : nil) else {
             throw .modelNotPriced(model: command.origin.model)
         }
+        if command.searchBound > 0, priced.price.webSearch == nil {
+            throw .searchNotPriced(model: command.origin.model)
+        }
         let available = available(at: context.now)
         let estimate = Estimate(
-            price: priced.price, rate: rate, promptBound: command.promptBound, choices: command.choices)
+            price: priced.price, rate: rate, promptBound: command.promptBound, choices: command.choices,
+            searchBound: command.searchBound, writesCache: command.writesCache)
         var output = command.outputPerChoice
         guard let wanted = estimate.credits(outputPerChoice: output) else { throw .amountOutOfRange }
         var amount = wanted
@@ -184,7 +189,8 @@ extension Account {
         }
         let event = HoldPlaced(
             request: command.request, origin: command.origin, promptBound: command.promptBound,
-            outputBound: output * command.choices, wantedOutput: command.wantedOutput, priced: priced, rate: rate,
+            outputBound: output * command.choices, wantedOutput: command.wantedOutput,
+            searchBound: command.searchBound, writesCache: command.writesCache, priced: priced, rate: rate,
             amount: amount)
         return [Draft(event: .holdPlaced(event), key: Command.holdKey(command.request), effectiveAt: context.now)]
     }
@@ -322,24 +328,33 @@ extension Command {
 
 /// What a request can cost at most, as a function of its output bound.
 struct Estimate {
-    let price: Price
-    let rate: CreditRate
-    let promptBound: Int64
-    let choices: Int64
+    private let rate: CreditRate
+    private let choices: Int64
+    /// Pico-USD for all but the output, and for an output token.
+    private let fixedCost: Int128
+    private let outputRate: Int64
 
-    private var promptCost: Int128 { Int128(promptBound) * Int128(price.dearestInput) }
+    init(
+        price: Price, rate: CreditRate, promptBound: Int64, choices: Int64, searchBound: Int64, writesCache: Bool
+    ) {
+        self.rate = rate
+        self.choices = choices
+        let dearest = price.dearest(promptBound: promptBound, writesCache: writesCache)
+        outputRate = dearest.output
+        fixedCost =
+            Int128(promptBound) * Int128(dearest.input) + Int128(searchBound) * Int128(price.webSearch ?? 0) * 1000
+    }
 
-    /// The credits for the prompt's bound and so many output tokens for each choice.
+    /// The credits for the bounds and so many output tokens for each choice.
     func credits(outputPerChoice: Int64) -> Credits? {
-        rate.credits(
-            forPicoUSD: promptCost + Int128(outputPerChoice) * Int128(choices) * Int128(price.output))
+        rate.credits(forPicoUSD: fixedCost + Int128(outputPerChoice) * Int128(choices) * Int128(outputRate))
     }
 
     /// The most output tokens for each choice with which the estimate does not exceed `available`.
     func outputPerChoice(fitting available: Credits) -> Int64 {
-        let left = rate.picoUSD(affordableWith: available) - promptCost
+        let left = rate.picoUSD(affordableWith: available) - fixedCost
         guard left >= 0, available >= .zero else { return 0 }
-        let perToken = Int128(price.output) * Int128(choices)
+        let perToken = Int128(outputRate) * Int128(choices)
         guard perToken > 0 else { return Usage.maximumTokens }
         return Int64(min(left / perToken, Int128(Usage.maximumTokens)))
     }

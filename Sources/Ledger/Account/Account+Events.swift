@@ -107,6 +107,10 @@ public struct HoldPlaced: Hashable, Sendable {
     public let outputBound: Int64
     /// The output bound that was asked for, before it shrank to what fits.
     public let wantedOutput: Int64
+    /// The bound on web searches that the hold covers.
+    public let searchBound: Int64
+    /// Whether the request may write its prompt to a cache, which is dearer.
+    public let writesCache: Bool
     public let priced: PriceInForce
     public let rate: CreditRate
     public let amount: Credits
@@ -162,6 +166,8 @@ public enum UsageFlag: String, Sendable, CaseIterable {
     case usageMismatch = "usage_mismatch"
     /// A reported number was negative or absurd and was not believed.
     case rejectedUsage = "rejected_usage"
+    /// The provider says that it bills something else than what the usage costs here.
+    case costMismatch = "cost_mismatch"
 }
 
 /// What was metered of a request: the numbers that are billed, and what the provider wrote.
@@ -172,14 +178,20 @@ public struct UsageReport: Hashable, Sendable {
     public let usage: Usage
     /// In the order of ``UsageFlag/allCases``.
     public let flags: [UsageFlag]
+    /// What the provider says that it bills, in pico-USD; nil where it does not say. Recorded to be compared, and never charged.
+    public let costPicoUSD: Int128?
     /// The provider's usage object, byte for byte; nil where there was none or it is longer than ``maximumRawBytes``.
     public let raw: [UInt8]?
     /// The model that answered, where it named another than the one asked for.
     public let servedModel: String?
 
-    public init(usage: Usage, flags: Set<UsageFlag> = [], raw: [UInt8]? = nil, servedModel: String? = nil) {
+    public init(
+        usage: Usage, flags: Set<UsageFlag> = [], costPicoUSD: Int128? = nil, raw: [UInt8]? = nil,
+        servedModel: String? = nil
+    ) {
         self.usage = usage
         self.flags = UsageFlag.allCases.filter(flags.contains)
+        self.costPicoUSD = costPicoUSD
         self.raw = raw.flatMap { $0.count <= Self.maximumRawBytes ? $0 : nil }
         self.servedModel = servedModel.map { String($0.prefix(255)) }
     }

@@ -95,6 +95,7 @@ public struct Command: Hashable, Sendable {
         case (.placeHold(let command), .holdPlaced(let event)):
             return command.request == event.request && command.origin == event.origin
                 && command.promptBound == event.promptBound && command.wantedOutput == event.wantedOutput
+                && command.searchBound == event.searchBound && command.writesCache == event.writesCache
         case (.releaseHold(let command), .holdReleased(let event)):
             return command.reason == event.reason && command.upstreamStatus == event.upstreamStatus
         case (.charge(let command), .requestCharged(let event)):
@@ -179,12 +180,16 @@ public struct PlaceHold: Hashable, Sendable {
     public let choices: Int64
     /// The least output tokens for each choice to which the bound may shrink; nil: it must not shrink (the client set it).
     public let shrinkTo: Int64?
+    /// The bound on web searches.
+    public let searchBound: Int64
+    /// Whether the request may write its prompt to a cache.
+    public let writesCache: Bool
     /// Whether the operator gives models away that have no price.
     public let allowUnpriced: Bool
 
     public init(
         request: RequestID, origin: RequestOrigin, promptBound: Int64, outputPerChoice: Int64, choices: Int64 = 1,
-        shrinkTo: Int64? = nil, allowUnpriced: Bool = false
+        shrinkTo: Int64? = nil, searchBound: Int64 = 0, writesCache: Bool = false, allowUnpriced: Bool = false
     ) {
         self.request = request
         self.origin = origin
@@ -192,6 +197,8 @@ public struct PlaceHold: Hashable, Sendable {
         self.outputPerChoice = outputPerChoice
         self.choices = choices
         self.shrinkTo = shrinkTo
+        self.searchBound = searchBound
+        self.writesCache = writesCache
         self.allowUnpriced = allowUnpriced
     }
 

@@ -212,6 +212,8 @@ extension HoldPlaced {
         json.field("prompt_bound", promptBound)
         json.field("output_bound", outputBound)
         json.field("wanted_output", wantedOutput)
+        if searchBound > 0 { json.field("search_bound", searchBound) }
+        if writesCache { json.field("writes_cache", true) }
         json.encode("price", priced)
         json.field("micro_credits_per_usd", rate.microsPerUSD)
         json.field("amount", amount.nanos)
@@ -223,6 +225,8 @@ extension HoldPlaced {
         promptBound = try json.integer(field: "prompt_bound")
         outputBound = try json.integer(field: "output_bound")
         wantedOutput = try json.integer(field: "wanted_output")
+        searchBound = try json.optionalInteger(field: "search_bound") ?? 0
+        writesCache = json.optionalField("writes_cache") ? try json.bool() : false
         priced = try json.priceInForce("price")
         rate = try json.rate()
         amount = try json.credits("amount")
@@ -278,6 +282,7 @@ extension UsageReport {
         json.field("cache_write_tokens", usage.cacheWrite)
         json.field("cache_write_1h_tokens", usage.cacheWriteHour)
         json.field("completion_tokens", usage.completion)
+        if usage.searches > 0 { json.field("web_searches", usage.searches) }
         json.field("estimated", isEstimated)
         if !flags.isEmpty {
             json.name("flags")
@@ -285,6 +290,7 @@ extension UsageReport {
             for flag in flags { json.value(flag.rawValue) }
             json.endArray()
         }
+        if let costPicoUSD { json.field("provider_cost_pico_usd", costPicoUSD) }
         if let raw {
             json.name("raw_usage")
             json.raw(raw)
@@ -298,7 +304,8 @@ extension UsageReport {
             prompt: try json.integer(field: "prompt_tokens"), cached: try json.integer(field: "cached_tokens"),
             cacheWrite: try json.integer(field: "cache_write_tokens"),
             cacheWriteHour: try json.integer(field: "cache_write_1h_tokens"),
-            completion: try json.integer(field: "completion_tokens"))
+            completion: try json.integer(field: "completion_tokens"),
+            searches: try json.optionalInteger(field: "web_searches") ?? 0)
         guard let usage else { throw JSONError(.invalidNumber, at: start) }
         self.usage = usage
         try json.field("estimated")
@@ -315,6 +322,7 @@ extension UsageReport {
         }
         guard flags.contains(.estimated) == estimated else { throw JSONError(.unexpectedField, at: json.offset) }
         self.flags = flags
+        costPicoUSD = json.optionalField("provider_cost_pico_usd") ? try json.wideInteger() : nil
         raw = json.optionalField("raw_usage") ? Array(json.bytes(try json.skip())) : nil
     }
 }
@@ -343,8 +351,8 @@ extension ChargeReversed {
     }
 }
 
-extension Price {
-    func encode(into json: inout JSONWriter) {
+extension TokenRates {
+    fileprivate func encode(into json: inout JSONWriter) {
         json.field("input", input)
         json.field("output", output)
         json.optional("cached", cached)
@@ -352,14 +360,45 @@ extension Price {
         json.optional("cache_write_1h", cacheWriteHour)
     }
 
-    init(from json: inout JSONScanner) throws(JSONError) {
+    fileprivate init(from json: inout JSONScanner) throws(JSONError) {
         let start = json.offset
-        let price = Price(
+        let rates = TokenRates(
             input: try json.integer(field: "input"), output: try json.integer(field: "output"),
             cached: try json.optionalInteger(field: "cached"),
             cacheWrite: try json.optionalInteger(field: "cache_write"),
             cacheWriteHour: try json.optionalInteger(field: "cache_write_1h"))
-        guard let price else { throw JSONError(.invalidNumber, at: start) }
+        guard let rates else { throw JSONError(.invalidNumber, at: start) }
+        self = rates
+    }
+}
+
+extension Price {
+    func encode(into json: inout JSONWriter) {
+        rates.encode(into: &json)
+        if let longContext {
+            json.name("long_context")
+            json.beginObject()
+            json.field("above", longContext.above)
+            longContext.rates.encode(into: &json)
+            json.endObject()
+        }
+        json.optional("web_search", webSearch)
+    }
+
+    init(from json: inout JSONScanner) throws(JSONError) {
+        let start = json.offset
+        let rates = try TokenRates(from: &json)
+        var tier: LongContext?
+        if json.optionalField("long_context") {
+            try json.enterObject()
+            tier = LongContext(above: try json.integer(field: "above"), rates: try TokenRates(from: &json))
+            guard tier != nil else { throw JSONError(.invalidNumber, at: start) }
+            try json.leaveObject()
+        }
+        let webSearch = try json.optionalInteger(field: "web_search")
+        guard let price = Price(rates: rates, longContext: tier, webSearch: webSearch) else {
+            throw JSONError(.invalidNumber, at: start)
+        }
         self = price
     }
 }

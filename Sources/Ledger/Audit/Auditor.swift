@@ -163,7 +163,10 @@ private struct AuditRules {
         let inForce = prices.price(for: event.origin.model, at: recorded.recordedAt)
         let given = inForce ?? PriceInForce(version: 0, price: .free)
         if event.priced != given { return "the price is not the one in force" }
-        let estimate = Estimate(price: given.price, rate: event.rate, promptBound: event.promptBound, choices: 1)
+        if event.searchBound > 0, given.price.webSearch == nil { return "searches were admitted that have no price" }
+        let estimate = Estimate(
+            price: given.price, rate: event.rate, promptBound: event.promptBound, choices: 1,
+            searchBound: event.searchBound, writesCache: event.writesCache)
         if event.outputBound > event.wantedOutput { return "more output was held than was asked for" }
         if estimate.credits(outputPerChoice: event.outputBound) != event.amount {
             return "the bounds give another amount"

@@ -1,11 +1,5 @@
-/// What a model's tokens cost: signed 64-bit counts of micro-USD per million tokens, which is exactly pico-USD per token.
-public struct Price: Hashable, Sendable {
-    /// The dearest price that is accepted: $10,000 per million tokens.
-    ///
-    /// With it, and with ``CreditRate/maximum``, the charge of a request of ``Usage/maximumTokens`` in each class still fits
-    /// into ``Credits``.
-    public static let maximum: Int64 = 10_000_000_000
-
+/// What tokens cost: signed 64-bit counts of micro-USD per million tokens, which is exactly pico-USD per token.
+public struct TokenRates: Hashable, Sendable {
     /// Prompt tokens.
     public let input: Int64
     /// Output tokens, reasoning included.
@@ -17,12 +11,12 @@ public struct Price: Hashable, Sendable {
     /// Prompt tokens written to a one-hour cache; absent: twice ``input``.
     public let cacheWriteHour: Int64?
 
-    /// A price of these figures, or nil where one is negative or above ``maximum``.
+    /// Rates of these figures, or nil where one is negative or above ``Price/maximum``.
     public init?(
         input: Int64, output: Int64, cached: Int64? = nil, cacheWrite: Int64? = nil, cacheWriteHour: Int64? = nil
     ) {
         for figure in [input, output, cached ?? 0, cacheWrite ?? 0, cacheWriteHour ?? 0] {
-            guard (0...Self.maximum).contains(figure) else { return nil }
+            guard (0...Price.maximum).contains(figure) else { return nil }
         }
         self.input = input
         self.output = output
@@ -31,12 +25,87 @@ public struct Price: Hashable, Sendable {
         self.cacheWriteHour = cacheWriteHour
     }
 
-    private init(free: Void) {
+    private init() {
         input = 0
         output = 0
         cached = nil
         cacheWrite = nil
         cacheWriteHour = nil
+    }
+
+    static let free = TokenRates()
+
+    /// Σ tokens × rate, in pico-USD.
+    func cost(of usage: Usage) -> Int128 {
+        var cost = Int128(usage.standard) * Int128(input)
+        cost += Int128(usage.billedCached) * Int128(cached ?? input)
+        cost += Int128(usage.billedCacheWrite) * Int128(billedCacheWrite)
+        cost += Int128(usage.billedCacheWriteHour) * Int128(billedCacheWriteHour)
+        cost += Int128(usage.completion) * Int128(output)
+        return cost
+    }
+
+    private var billedCacheWrite: Int64 { cacheWrite ?? (input * 5 + 3) / 4 }
+    private var billedCacheWriteHour: Int64 { cacheWriteHour ?? input * 2 }
+
+    /// The dearest that a prompt token can become; where the request writes to no cache, as far as these rates say.
+    func dearestInput(writesCache: Bool) -> Int64 {
+        let writes =
+            writesCache ? max(billedCacheWrite, billedCacheWriteHour) : max(cacheWrite ?? 0, cacheWriteHour ?? 0)
+        return max(input, cached ?? 0, writes)
+    }
+}
+
+/// What a model costs: its tokens, dearer ones for long prompts, and web searches.
+public struct Price: Hashable, Sendable {
+    /// The dearest rate that is accepted: $10,000 per million tokens, or per thousand searches.
+    ///
+    /// With it, and with ``CreditRate/maximum``, the charge of a request of ``Usage/maximumTokens`` of prompt and of output and of
+    /// ``Usage/maximumSearches`` still fits into ``Credits``.
+    public static let maximum: Int64 = 10_000_000_000
+
+    /// What tokens cost.
+    public let rates: TokenRates
+    /// What they cost where the prompt is long.
+    public let longContext: LongContext?
+    /// Web searches: micro-USD per thousand of them; absent: they cannot be sold.
+    public let webSearch: Int64?
+
+    /// The rates of long prompts: the whole request moves to them.
+    public struct LongContext: Hashable, Sendable {
+        /// They apply to more prompt tokens than these.
+        public let above: Int64
+        public let rates: TokenRates
+
+        /// A tier above that many prompt tokens, or nil where the bound is none.
+        public init?(above: Int64, rates: TokenRates) {
+            guard (1...Usage.maximumTokens).contains(above) else { return nil }
+            self.above = above
+            self.rates = rates
+        }
+    }
+
+    /// A price of these rates, or nil where a figure is negative or above ``maximum``.
+    public init?(rates: TokenRates?, longContext: LongContext? = nil, webSearch: Int64? = nil) {
+        guard let rates, (0...Self.maximum).contains(webSearch ?? 0) else { return nil }
+        self.rates = rates
+        self.longContext = longContext
+        self.webSearch = webSearch
+    }
+
+    /// A price of tokens alone, or nil where a figure is negative or above ``maximum``.
+    public init?(
+        input: Int64, output: Int64, cached: Int64? = nil, cacheWrite: Int64? = nil, cacheWriteHour: Int64? = nil
+    ) {
+        self.init(
+            rates: TokenRates(
+                input: input, output: output, cached: cached, cacheWrite: cacheWrite, cacheWriteHour: cacheWriteHour))
+    }
+
+    private init(free: Void) {
+        rates = .free
+        longContext = nil
+        webSearch = 0
     }
 
     /// The price of what an operator has explicitly chosen to give away.
@@ -48,20 +117,25 @@ public struct Price: Hashable, Sendable {
         return figure
     }
 
-    /// The exact cost of `usage` in pico-USD: Σ tokens × price.
+    /// The exact cost of `usage` in pico-USD: Σ tokens × rate, and the searches.
     ///
-    /// It cannot overflow: five classes of at most 2³¹ tokens at no more than twice ``maximum`` stay below 2⁶⁸.
+    /// It cannot overflow: 2³² tokens at no more than twice ``maximum``, and 2²⁰ searches at a thousand times ``maximum``, stay below 2⁶⁸.
     public func cost(of usage: Usage) -> Int128 {
-        var cost = Int128(usage.standard) * Int128(input)
-        cost += Int128(usage.billedCached) * Int128(cached ?? input)
-        cost += Int128(usage.cacheWrite) * Int128(cacheWrite ?? (input * 5 + 3) / 4)
-        cost += Int128(usage.cacheWriteHour) * Int128(cacheWriteHour ?? input * 2)
-        cost += Int128(usage.completion) * Int128(output)
-        return cost
+        var rates = rates
+        if let longContext, usage.prompt > longContext.above { rates = longContext.rates }
+        // Micro-USD per thousand, times a thousand, are pico-USD each.
+        return rates.cost(of: usage) + Int128(usage.searches) * Int128(webSearch ?? 0) * 1000
     }
 
-    /// The dearest that a prompt token can become, as far as this price says.
-    var dearestInput: Int64 { max(input, cached ?? 0, cacheWrite ?? 0, cacheWriteHour ?? 0) }
+    /// The dearest that a token of a prompt of at most so many tokens, and one of its output, can become.
+    func dearest(promptBound: Int64, writesCache: Bool) -> (input: Int64, output: Int64) {
+        let input = rates.dearestInput(writesCache: writesCache)
+        guard let longContext, promptBound > longContext.above else { return (input, rates.output) }
+        return (
+            max(input, longContext.rates.dearestInput(writesCache: writesCache)),
+            max(rates.output, longContext.rates.output)
+        )
+    }
 }
 
 /// How many credits a US dollar buys, in millionths of a credit: 10 credits a dollar are 10,000,000.

@@ -5,6 +5,8 @@
 public struct Usage: Hashable, Sendable {
     /// The most tokens of one class that are believed: 2³¹.
     public static let maximumTokens: Int64 = 1 << 31
+    /// The most web searches that are believed.
+    public static let maximumSearches: Int64 = 1 << 20
 
     /// All prompt tokens: those read from a cache or written to one are included.
     public let prompt: Int64
@@ -16,20 +18,26 @@ public struct Usage: Hashable, Sendable {
     public let cacheWriteHour: Int64
     /// Output tokens, reasoning included.
     public let completion: Int64
+    /// Web searches, or sources that a search used: whatever the provider counts and bills.
+    public let searches: Int64
 
-    /// Usage of these counts, or nil where one is negative or beyond ``maximumTokens``.
+    /// Usage of these counts, or nil where one is negative or beyond ``maximumTokens`` (or ``maximumSearches``).
     ///
     /// More cached than prompt tokens is what a provider really reported: it is kept as it is, and ``standard`` is clamped at 0.
-    public init?(prompt: Int64, cached: Int64 = 0, cacheWrite: Int64 = 0, cacheWriteHour: Int64 = 0, completion: Int64)
-    {
+    public init?(
+        prompt: Int64, cached: Int64 = 0, cacheWrite: Int64 = 0, cacheWriteHour: Int64 = 0, completion: Int64,
+        searches: Int64 = 0
+    ) {
         for tokens in [prompt, cached, cacheWrite, cacheWriteHour, completion] {
             guard (0...Self.maximumTokens).contains(tokens) else { return nil }
         }
+        guard (0...Self.maximumSearches).contains(searches) else { return nil }
         self.prompt = prompt
         self.cached = cached
         self.cacheWrite = cacheWrite
         self.cacheWriteHour = cacheWriteHour
         self.completion = completion
+        self.searches = searches
     }
 
     private init() {
@@ -38,17 +46,29 @@ public struct Usage: Hashable, Sendable {
         cacheWrite = 0
         cacheWriteHour = 0
         completion = 0
+        searches = 0
     }
 
     /// Nothing at all.
     public static let zero = Usage()
 
-    /// Prompt tokens at the ordinary input price.
-    public var standard: Int64 { max(0, prompt - cached - cacheWrite - cacheWriteHour) }
+    // What is billed of the prompt is never more than the prompt, whatever a provider says of its caches: the dearest class counts
+    // first.
 
-    /// Prompt tokens read from the cache, never more than there were prompt tokens.
-    public var billedCached: Int64 { min(cached, prompt) }
+    /// Prompt tokens written to a one-hour cache, as billed.
+    public var billedCacheWriteHour: Int64 { min(cacheWriteHour, prompt) }
+
+    /// Prompt tokens written to a five-minute cache, as billed.
+    public var billedCacheWrite: Int64 { min(cacheWrite, prompt - billedCacheWriteHour) }
+
+    /// Prompt tokens read from a cache, as billed.
+    public var billedCached: Int64 { min(cached, prompt - billedCacheWriteHour - billedCacheWrite) }
+
+    /// Prompt tokens at the ordinary input price.
+    public var standard: Int64 { prompt - billedCacheWriteHour - billedCacheWrite - billedCached }
 
     /// Whether nothing was used at all.
-    public var isZero: Bool { prompt == 0 && cached == 0 && cacheWrite == 0 && cacheWriteHour == 0 && completion == 0 }
+    public var isZero: Bool {
+        prompt == 0 && cached == 0 && cacheWrite == 0 && cacheWriteHour == 0 && completion == 0 && searches == 0
+    }
 }

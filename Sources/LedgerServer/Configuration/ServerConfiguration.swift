@@ -207,16 +207,23 @@ struct ServerConfiguration: Sendable {
                     "prices a provider that is not configured under 'providers'", key: "pricing.\(name)", line: line)
             }
             guard var entry = try section.section(name) else { continue }
-            let input = try entry.price("input_price_per_million")
-            let output = try entry.price("output_price_per_million")
-            let cached = try entry.price("cached_price_per_million")
-            let write = try entry.price("cache_write_price_per_million")
-            let writeHour = try entry.price("cache_write_1h_price_per_million")
+            let rates = try Self.rates(&entry)
+            var tier: Price.LongContext?
+            if var long = try entry.section("long_context") {
+                let above = try long.integer("above_prompt_tokens", in: 1...Int(Usage.maximumTokens))
+                tier = try Self.rates(&long).flatMap { rates in
+                    above.flatMap { Price.LongContext(above: Int64($0), rates: rates) }
+                }
+                try long.finish()
+                guard tier != nil else {
+                    throw ConfigurationError(
+                        "needs above_prompt_tokens, input_price_per_million and output_price_per_million",
+                        key: "pricing.\(name).long_context", line: line)
+                }
+            }
+            let search = try entry.price("web_search_price_per_thousand")
             try entry.finish()
-            guard let input, let output,
-                let price = Price(
-                    input: input, output: output, cached: cached, cacheWrite: write, cacheWriteHour: writeHour)
-            else {
+            guard let price = Price(rates: rates, longContext: tier, webSearch: search) else {
                 throw ConfigurationError(
                     "needs input_price_per_million and output_price_per_million", key: "pricing.\(name)", line: line)
             }
@@ -224,6 +231,16 @@ struct ServerConfiguration: Sendable {
                 throw ConfigurationError("prices a model twice", key: "pricing.\(name)", line: line)
             }
         }
+    }
+
+    private static func rates(_ section: inout ConfigurationSection) throws(ConfigurationError) -> TokenRates? {
+        let input = try section.price("input_price_per_million")
+        let output = try section.price("output_price_per_million")
+        let cached = try section.price("cached_price_per_million")
+        let write = try section.price("cache_write_price_per_million")
+        let writeHour = try section.price("cache_write_1h_price_per_million")
+        guard let input, let output else { return nil }
+        return TokenRates(input: input, output: output, cached: cached, cacheWrite: write, cacheWriteHour: writeHour)
     }
 
     private mutating func readModels(_ file: inout ConfigurationSection) throws(ConfigurationError) {

@@ -103,6 +103,20 @@ struct BodyFields {
         return instant
     }
 
+    /// A whole number.
+    func integer(_ field: String) throws -> Int64? {
+        guard let range = present(field) else { return nil }
+        guard let value = Int64(String(decoding: bytes[range], as: UTF8.self)) else {
+            throw GatewayError.validation(kind: "int_type", field: field, message: "Input should be a valid integer")
+        }
+        return value
+    }
+
+    /// The members of a JSON object.
+    func fields(_ field: String) throws -> BodyFields? {
+        try object(field).map { try BodyFields(Array($0.utf8)) }
+    }
+
     /// A JSON object, as it was written.
     func object(_ field: String) throws -> String? {
         guard let range = present(field) else { return nil }

@@ -161,6 +161,10 @@ extension GatewayError {
             self = GatewayError(
                 .badRequest, "model_not_priced", "The model '\(model)' has no price; ask the operator to set one",
                 param: "model")
+        case .searchNotPriced(let model):
+            self = GatewayError(
+                .badRequest, "search_not_priced",
+                "Web searches of the model '\(model)' have no price; ask the operator to set one", param: "tools")
         case .insufficientCredits(let shortage):
             self = Self.insufficientCredits(shortage, status: insufficientCreditsStatus)
         case .holdNotOpen(let request):

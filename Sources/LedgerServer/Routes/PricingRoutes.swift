@@ -25,29 +25,48 @@ struct PricingRoutes: Sendable {
             throw GatewayError.validation(
                 kind: "string_pattern", field: "model_key", message: "Input should be named provider:model")
         }
-        func figure(_ field: String) throws -> Int64? {
-            guard let text = try fields.decimal(field) else { return nil }
-            guard let figure = Price.figure(usdPerMillion: text) else {
+        var tier: Price.LongContext?
+        if let long = try fields.fields("long_context") {
+            guard let above = try long.integer("above_prompt_tokens"),
+                let found = Price.LongContext(above: above, rates: try Self.rates(long))
+            else {
                 throw GatewayError.validation(
-                    kind: "price", field: field,
-                    message: "Input should be a price in USD from 0 to 10000 with at most six decimals")
+                    kind: "greater_than", field: "above_prompt_tokens",
+                    message: "Input should be a number of tokens above 0")
             }
-            return figure
+            tier = found
         }
-        guard let input = try figure("input_price_per_million") else {
+        let search = try Self.figure("web_search_price_per_thousand", fields)
+        guard let price = Price(rates: try Self.rates(fields), longContext: tier, webSearch: search) else {
             throw GatewayError.missing("input_price_per_million")
         }
-        guard let output = try figure("output_price_per_million") else {
-            throw GatewayError.missing("output_price_per_million")
-        }
-        guard
-            let price = Price(
-                input: input, output: output, cached: try figure("cached_price_per_million"),
-                cacheWrite: try figure("cache_write_price_per_million"),
-                cacheWriteHour: try figure("cache_write_1h_price_per_million"))
-        else { throw GatewayError.missing("input_price_per_million") }
         _ = try await writer.submit(.setPrice(SetPrice(model: model, price: price, actor: "master")))
         return try response(model)
+    }
+
+    private static func rates(_ fields: BodyFields) throws -> TokenRates {
+        guard let input = try figure("input_price_per_million", fields) else {
+            throw GatewayError.missing("input_price_per_million")
+        }
+        guard let output = try figure("output_price_per_million", fields) else {
+            throw GatewayError.missing("output_price_per_million")
+        }
+        let rates = TokenRates(
+            input: input, output: output, cached: try figure("cached_price_per_million", fields),
+            cacheWrite: try figure("cache_write_price_per_million", fields),
+            cacheWriteHour: try figure("cache_write_1h_price_per_million", fields))
+        guard let rates else { throw GatewayError.missing("input_price_per_million") }
+        return rates
+    }
+
+    private static func figure(_ field: String, _ fields: BodyFields) throws -> Int64? {
+        guard let text = try fields.decimal(field) else { return nil }
+        guard let figure = Price.figure(usdPerMillion: text) else {
+            throw GatewayError.validation(
+                kind: "price", field: field,
+                message: "Input should be a price in USD from 0 to 10000 with at most six decimals")
+        }
+        return figure
     }
 
     @Sendable func list(_ request: Request, _ context: GatewayContext) async throws -> Response {
@@ -102,9 +121,23 @@ extension PriceBook {
         }
         json.beginObject()
         json.field("model_key", model)
-        usd("input_price_per_million", price.input)
-        usd("output_price_per_million", price.output)
-        usd("cached_price_per_million", price.cached)
+        func tokens(_ rates: TokenRates) {
+            usd("input_price_per_million", rates.input)
+            usd("output_price_per_million", rates.output)
+            usd("cached_price_per_million", rates.cached)
+            // The contract knows no more: what it does not know is shown where it was set.
+            if let write = rates.cacheWrite { usd("cache_write_price_per_million", write) }
+            if let write = rates.cacheWriteHour { usd("cache_write_1h_price_per_million", write) }
+        }
+        tokens(price.rates)
+        if let search = price.webSearch { usd("web_search_price_per_thousand", search) }
+        if let tier = price.longContext {
+            json.name("long_context")
+            json.beginObject()
+            json.field("above_prompt_tokens", tier.above)
+            tokens(tier.rates)
+            json.endObject()
+        }
         json.nullable("created_at", entries[model]?.first?.recordedAt)
         json.nullable("updated_at", entry.recordedAt)
         json.endObject()

@@ -157,6 +157,18 @@ async def prices(world: World) -> None:
         check.that(made in await gateway.wanted("GET", "/v1/pricing?limit=1000", key=None), "the list lacks the price")
         changed = await gateway.wanted("POST", "/v1/pricing", {**given, "cached_price_per_million": 0.5})
         check.equal((changed["cached_price_per_million"], changed["created_at"]), (0.5, made["created_at"]), "the changed price")
+    with check.about("a price of everything that is sold"):
+        whole = {**given, "cache_write_price_per_million": 1.5, "cache_write_1h_price_per_million": 2.25, "web_search_price_per_thousand": 10,
+                 "long_context": {"above_prompt_tokens": 200000, "input_price_per_million": 2, "output_price_per_million": 6,
+                                  "cached_price_per_million": 0.2}}
+        made = await gateway.wanted("POST", "/v1/pricing", whole)
+        check.equal({name: made.get(name) for name in whole}, whole, "a price with everything")
+        check.equal(await gateway.wanted("GET", "/v1/pricing/up:echo-request", key=None), made, "the price with everything read again")
+        for field, value in (("above_prompt_tokens", 0), ("above_prompt_tokens", 1.5), ("input_price_per_million", -1)):
+            response = await gateway.api("POST", "/v1/pricing", {**whole, "long_context": {**whole["long_context"], field: value}})
+            check.equal(response.status, 422, f"status with {field} = {value} in long_context")
+        check.equal((await gateway.api("POST", "/v1/pricing", {**whole, "long_context": {"above_prompt_tokens": 5}})).status, 422, "without prices")
+        await gateway.wanted("POST", "/v1/pricing", {**given, "cached_price_per_million": 0.5})
     with check.about("refusals"):
         detail(check, await gateway.api("GET", "/v1/pricing/up:none"), 404, "Pricing for model 'up:none' not found")
         detail(check, await gateway.api("DELETE", "/v1/pricing/up:none"), 404, "Pricing for model 'up:none' not found")
