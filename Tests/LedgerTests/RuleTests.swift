@@ -244,6 +244,21 @@ struct AdmissionTests {
         #expect(refusal { () throws(Refusal) in try ledger.send(hold(.max)) } == .boundOutOfRange)
     }
 
+    /// An upstream that breaks its limit may use up what another request holds: then both are charged in full, and what no grant bears is
+    /// debt. The auditor, which looks at every event here, has nothing against it.
+    @Test("a charge above its hold may leave another's hold uncovered")
+    func overrun() throws {
+        var ledger = try TestLedger.standard()
+        try ledger.send(.grant("2"))
+        try ledger.send(.hold(1, output: 50_000))
+        try ledger.send(.hold(2, output: 50_000))
+        #expect(ledger.alice.available(at: ledger.now) == .zero)
+        try ledger.send(.charge(1, completion: 80_000))
+        try ledger.send(.charge(2, completion: 50_000))
+        #expect(ledger.alice.balance == .of("-0.6"))
+        #expect(ledger.alice.debt == .of("0.6"))
+    }
+
     @Test("refusals come in their order of precedence")
     func precedence() throws {
         var ledger = TestLedger()

@@ -190,7 +190,9 @@ private struct AuditRules {
         if burnt.allocations != event.allocations || burnt.shortfall != event.shortfall {
             return "the burn-down order gives other allocations"
         }
-        return event.shortfall > .zero && event.credits <= placed.amount ? "a shortfall within the hold" : nil
+        // What is held is there, unless a charge above its own hold has used it up: then the balance is below what is held.
+        let isCovered = event.credits <= placed.amount && account.available(at: hold.placedAt) >= .zero
+        return event.shortfall > .zero && isCovered ? "a shortfall within the hold" : nil
     }
 
     private func broken(_ event: ChargeReversed, _ recorded: RecordedEvent, on account: Account) -> String? {
