@@ -41,6 +41,7 @@ let package = Package(
             swiftSettings: strict
         ),
         .target(name: "Metering", dependencies: ["Ledger", "WireJSON"], swiftSettings: strict),
+        .target(name: "Translation", dependencies: ["Metering", "WireJSON"], swiftSettings: strict),
         .target(name: "Projections", dependencies: ["Ledger"], swiftSettings: strict),
         .target(
             name: "LedgerSQLite",
@@ -54,7 +55,7 @@ let package = Package(
         .executableTarget(
             name: "LedgerServer",
             dependencies: [
-                "Ledger", "LedgerSQLite", "Projections", "Metering", "WireJSON",
+                "Ledger", "LedgerSQLite", "Projections", "Metering", "Translation", "WireJSON",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Crypto", package: "swift-crypto"),
@@ -82,6 +83,8 @@ let package = Package(
         ),
         .testTarget(name: "LedgerTests", dependencies: ["Ledger", "WireJSON"], swiftSettings: strict),
         .testTarget(name: "MeteringTests", dependencies: ["Metering", "Ledger", "WireJSON"], swiftSettings: strict),
+        .testTarget(
+            name: "TranslationTests", dependencies: ["Translation", "Metering", "WireJSON"], swiftSettings: strict),
         .target(
             name: "CFaultyDisk", path: "Tests/CFaultyDisk",
             linkerSettings: [.linkedLibrary("sqlite3")]),

@@ -5,8 +5,8 @@ extension AnswerReading {
     mutating func readChat(_ json: inout JSONScanner, _ document: inout Document) throws(JSONError) {
         while let name = try json.nextMember() {
             if json.equals(name, "choices"), json.peek() == .array {
-                isRecognised = true
                 document.hasEmptyChoices = try choices(&json, &document)
+                if !document.hasEmptyChoices { isRecognised = true }
             } else if json.equals(name, "usage"), json.peek() == .object {
                 document.hasUsage = true
                 try usage.read(&json)

@@ -12,7 +12,7 @@ public struct AnswerReading: Sendable {
     public internal(set) var hasFinishReason = false
     /// Whether the provider reported an error inside the answer.
     public internal(set) var hasError = false
-    /// Whether anything of the answer could be read as what it should be.
+    /// Whether anything of the answer could be read as what it should be. An answer without any choice is none.
     public internal(set) var isRecognised = false
 
     public init(_ shape: AnswerShape) {
@@ -35,6 +35,17 @@ public struct AnswerReading: Sendable {
     mutating func read(_ bytes: UnsafeBufferPointer<UInt8>) throws(JSONError) -> Document {
         var json = JSONScanner(bytes)
         var document = Document()
+        if json.peek() == .array {
+            // Gemini's answers and errors may come in an array.
+            try Self.elements(&json) { json throws(JSONError) in try readObject(&json, &document) }
+        } else {
+            try readObject(&json, &document)
+        }
+        try json.end()
+        return document
+    }
+
+    private mutating func readObject(_ json: inout JSONScanner, _ document: inout Document) throws(JSONError) {
         try json.enterObject()
         switch shape {
         case .chat, .embeddings: try readChat(&json, &document)
@@ -42,15 +53,13 @@ public struct AnswerReading: Sendable {
         case .messages: try readMessage(&json)
         case .gemini: try readGemini(&json)
         }
-        try json.end()
-        return document
     }
 
     /// Reads the whole body of an answer that is not a stream; false where it is none.
     public mutating func readBody(_ body: UnsafeBufferPointer<UInt8>) -> Bool {
         do throws(JSONError) {
             try read(body)
-            return isRecognised && !hasError
+            return (isRecognised || usage.isPresent) && !hasError
         } catch {
             return false
         }

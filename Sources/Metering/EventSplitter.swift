@@ -80,6 +80,8 @@ struct ServerSentEvent {
     private(set) var data: UnsafeBufferPointer<UInt8>?
     /// All of them, joined by line feeds, where there are several.
     private(set) var joined: [UInt8] = []
+    /// The bytes of lines that are no field of an event and no comment.
+    private(set) var foreignBytes = 0
 
     /// Reads an event. Its values point into `bytes`.
     init(_ bytes: UnsafeBufferPointer<UInt8>) {
@@ -100,9 +102,17 @@ struct ServerSentEvent {
                 }
             } else if let value = Self.value(of: "event", in: line) {
                 name = value
+            } else if !Self.isKnown(line) {
+                foreignBytes += line.count
             }
             start = end + 1
         }
+    }
+
+    /// Whether a line is a comment, or one of the other fields.
+    private static func isKnown(_ line: UnsafeBufferPointer<UInt8>) -> Bool {
+        line.isEmpty || line.first == 0x3A || value(of: "id", in: line) != nil || value(of: "retry", in: line) != nil
+            || line.equals("data") || line.equals("event") || line.equals("id") || line.equals("retry")
     }
 
     /// The value of a field, where the line is one of that name: behind the colon, without one space.

@@ -44,6 +44,8 @@ public struct StreamMeter: Sendable {
     private var event: [UInt8] = []
     /// The current event is too long: it passes by unread.
     private var isOversized = false
+    /// What comes is no stream of events but one JSON document, as some upstreams answer under the content type of a stream; nil: not known.
+    private var isDocument: Bool?
 
     public init(_ shape: AnswerShape, _ passage: Passage) {
         reading = AnswerReading(shape)
@@ -54,10 +56,12 @@ public struct StreamMeter: Sendable {
     public var isComplete: Bool { (isDone || reading.hasFinishReason) && !(hasUnreadEvents && isTranslated) }
 
     /// Whether what has come so far ends with a whole event.
-    public var isAtEventEnd: Bool { splitter.isAtEventEnd }
+    public var isAtEventEnd: Bool { splitter.isAtEventEnd && isDocument != true }
 
     /// Reads a piece, and says what to send on.
     public mutating func consume(_ piece: UnsafeBufferPointer<UInt8>) -> Forward {
+        if isDocument == nil { isDocument = Self.isDocument(piece) }
+        if isDocument == true { return add(piece) }
         var marks = EventSplitter.Marks()
         var output = Output(isPiece: event.isEmpty && !isTranslated)
         var start = 0
@@ -96,9 +100,40 @@ public struct StreamMeter: Sendable {
     /// What is held back of an event when the stream has ended in it.
     public mutating func finish() -> [UInt8] {
         var output: [UInt8] = []
+        if isDocument == true {
+            let document = event
+            event = []
+            _ = document.withUnsafeBufferPointer { read($0, &output) }
+            return output
+        }
         if !event.isEmpty { endHeldEvent(&output) }
         if case .whole = passage { return [] }
         return output
+    }
+
+    /// Whether what begins so is a document; nil: only white space has come.
+    private static func isDocument(_ piece: UnsafeBufferPointer<UInt8>) -> Bool? {
+        for byte in piece {
+            switch byte {
+            // White space, and the bytes of a byte order mark.
+            case 0x20, 0x09, 0x0A, 0x0D, 0xEF, 0xBB, 0xBF: continue
+            default: return byte == 0x7B || byte == 0x5B
+            }
+        }
+        return nil
+    }
+
+    /// Keeps a piece of a document, to be read at the end.
+    private mutating func add(_ piece: UnsafeBufferPointer<UInt8>) -> Forward {
+        if !isOversized, event.count + piece.count <= maximumBytes {
+            event.append(contentsOf: piece)
+        } else {
+            hasUnreadEvents = true
+            isOversized = true
+            reading.countUnread(event.count + piece.count)
+            event = []
+        }
+        return isTranslated ? .bytes([]) : .piece
     }
 
     /// What a translator has to say at a proper end, behind ``finish()``.
@@ -144,12 +179,15 @@ public struct StreamMeter: Sendable {
 
     /// Reads an event, and translates it where that is wanted; true where it is to be passed on as it is.
     private mutating func endEvent(_ bytes: UnsafeBufferPointer<UInt8>, _ made: inout [UInt8]) -> Bool {
+        // Behind the end nothing has a meaning.
+        if isDone { return !isTranslated }
         let event = ServerSentEvent(bytes)
         if event.name.equals("error") { reading.hasError = true }
-        guard let data = event.data else {
-            // What is no event at all: some upstreams answer with a whole JSON body under the content type of a stream.
-            return bytes.first == 0x7B ? read(bytes, &made) : !isTranslated
+        if event.foreignBytes > 0 {
+            hasUnreadEvents = true
+            reading.countUnread(event.foreignBytes)
         }
+        guard let data = event.data else { return !isTranslated }
         if !event.joined.isEmpty {
             return event.joined.withUnsafeBufferPointer { read($0, &made) }
         }
@@ -158,6 +196,7 @@ public struct StreamMeter: Sendable {
 
     /// Reads the data of an event.
     private mutating func read(_ data: UnsafeBufferPointer<UInt8>, _ made: inout [UInt8]) -> Bool {
+        guard !data.isEmpty else { return !isTranslated }
         if data.equals("[DONE]") {
             isDone = true
             return !isTranslated

@@ -44,6 +44,9 @@ public struct UsageReading: Sendable {
     /// Whether any usage object has been seen.
     public var isPresent: Bool { last != nil || opening != nil }
 
+    /// Reasoning or thinking tokens, where the provider tells them apart.
+    public var reasoning: Int64? { counts.reasoning }
+
     /// What the provider wrote, byte for byte; of several objects that complete each other, an object of them by their event's name.
     public var raw: [UInt8]? {
         guard let opening else { return last }

@@ -54,10 +54,12 @@ struct Events: ParsableCommand {
         } catch {
             throw unusable(error)
         }
+        var isKnown = id == nil
         do {
             var output = ""
             try file.snapshot { view in
                 try view.scan(account: id) { row, hash in
+                    isKnown = true
                     switch from {
                     case .position(let first)? where row.position < first: return true
                     case .instant(let first)? where row.recordedAt < first.microseconds: return true
@@ -80,15 +82,24 @@ struct Events: ParsableCommand {
         } catch {
             throw unusable(error)
         }
+        guard isKnown else {
+            complain("replay: there is no account '\(account ?? "")'")
+            throw ExitCode(3)
+        }
     }
 
     private static func text(_ bytes: UnsafeBufferPointer<UInt8>) -> String { String(decoding: bytes, as: UTF8.self) }
+
+    /// The data on one line: a provider's own usage object is stored as it came, which may be with line breaks between its members.
+    private static func line(_ data: UnsafeBufferPointer<UInt8>) -> [UInt8] {
+        data.map { $0 < 0x20 ? 0x20 : $0 }
+    }
 
     private static func text(_ row: StoredBytes) -> String {
         let columns = [
             "\(row.position)", "\(Timestamp(microseconds: row.recordedAt))", "\(text(row.account)):\(row.version)",
         ]
-        return (columns + [text(row.type), text(row.data)]).joined(separator: "  ")
+        return (columns + [text(row.type), String(decoding: line(row.data), as: UTF8.self)]).joined(separator: "  ")
     }
 
     private static func json(_ row: StoredBytes, _ hash: UnsafeRawBufferPointer) -> String {
@@ -102,7 +113,7 @@ struct Events: ParsableCommand {
         json.field("effective_at", Timestamp(microseconds: row.effectiveAt).description)
         json.field("key", text(row.key))
         json.name("data")
-        json.raw(row.data)
+        json.raw(line(row.data))
         json.field("hash", EventHash(bytes: hash)?.description ?? "")
         json.endObject()
         return json.text

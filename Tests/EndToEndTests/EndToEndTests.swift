@@ -12,6 +12,7 @@ struct EndToEndTests {
 
     static let cases = [
         "upstream", "streams", "stream_options", "whole_answers", "chunk_by_chunk", "recordings", "misbehaviour",
+        "odd_answers",
         "connect_timeout", "stream_duration", "disconnect_boundaries", "disconnect_anywhere:1", "disconnect_anywhere:2",
         "drain_bound", "slow_reader", "concurrency_money_for_one", "names_that_look_alike", "admission", "old_status",
         "unpriced", "idempotency",

@@ -6,11 +6,11 @@ import Testing
 @testable import LedgerServer
 
 @Suite("A chat request")
-struct ChatRequestTests {
+struct ModelRequestTests {
     static let model = ModelConfiguration(defaultMaxOutputTokens: 8192)
 
     static func upstream(_ body: String, bound: Int64? = nil) throws -> String {
-        let chat = try ChatRequest(Array(body.utf8), media: model)
+        let chat = try ModelRequest(Array(body.utf8), door: .chat, media: model)
         return String(
             decoding: chat.upstreamBody(model: "m", outputBound: bound, boundField: "max_tokens"), as: UTF8.self)
     }
@@ -76,31 +76,93 @@ struct ChatRequestTests {
                 + "}",
         ])
     func refused(body: String) {
-        #expect(throws: GatewayError.self) { try ChatRequest(Array(body.utf8), media: Self.model) }
+        #expect(throws: GatewayError.self) { try ModelRequest(Array(body.utf8), door: .chat, media: Self.model) }
     }
 
     @Test("the prompt's size counts decoded text, and images by their figure")
     func size() throws {
         let escaped = #"{"model":"a:b","messages":[{"role":"user","content":"\u4e16\u754c"}]}"#
         let plain = #"{"model":"a:b","messages":[{"role":"user","content":"世界"}]}"#
-        let sizes = try [escaped, plain].map { try ChatRequest(Array($0.utf8), media: Self.model).size }
+        let sizes = try [escaped, plain].map { try ModelRequest(Array($0.utf8), door: .chat, media: Self.model).size }
         #expect(sizes[0] == sizes[1])
         #expect(sizes[0].textBytes >= 6)
         let image = String(repeating: "A", count: 100_000)
         let body =
             #"{"model":"a:b","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,\#(image)"}}]}]}"#
-        let size = try ChatRequest(Array(body.utf8), media: Self.model).size
+        let size = try ModelRequest(Array(body.utf8), door: .chat, media: Self.model).size
         #expect(size.mediaTokens == 4096 && size.textBytes < 200)
         // Settings are no prompt; unknown fields may be.
         let more = #"{"model":"a:b","messages":[],"metadata":{"a":"\#(image)"},"unknown":"\#(image)"}"#
-        let counted = try ChatRequest(Array(more.utf8), media: Self.model).size.textBytes
+        let counted = try ModelRequest(Array(more.utf8), door: .chat, media: Self.model).size.textBytes
         #expect((100_000..<101_000).contains(counted))
+    }
+
+    /// What a bound of the prompt must cover: the model may read it, whatever it is called.
+    @Test(
+        "nothing hides from the prompt's bound",
+        arguments: [
+            #"{"role":"assistant","tool_calls":[{"type":"image_url","image_url":1,"function":{"name":"f","arguments":"TEXT"}}]}"#,
+            #"{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"},"text":"TEXT"}]}"#,
+            #"{"role":"user","content":[{"type":"text","text":"TEXT","image_url":1}]}"#,
+            #"{"role":"user","content":[{"type":"text","text":"x","more":[[["TEXT"]]]}]}"#,
+            #"{"role":"user","content":[{"type":"document","source":{"type":"text","data":"TEXT"}}]}"#,
+            #"{"role":"user","content":[{"type":"tool_result","content":[{"type":"text","text":"TEXT"}]}]}"#,
+            #"{"role":"user","content":"TEXT"}"#,
+        ])
+    func hidden(message: String) throws {
+        let text = String(repeating: "x", count: 50_000)
+        let body =
+            #"{"model":"a:b","messages":[\#(message)],"tools":[{"type":"function","function":{"parameters":{"type":"image_url","image_url":1,"description":"TEXT"}}}]}"#
+            .replacingOccurrences(of: "TEXT", with: text)
+        let size = try ModelRequest(Array(body.utf8), door: .chat, media: Self.model).size
+        #expect(size.textBytes > 100_000)
+    }
+
+    @Test(
+        "a part that is no text has a figure, whatever it is",
+        arguments: [
+            (#"{"type":"image_url","image_url":{"url":"https://x"}}"#, 4096),
+            (#"{"type":"image","source":{"type":"base64","data":"AAAA"}}"#, 4096),
+            (#"{"type":"input_audio","input_audio":{"data":"AAAA"}}"#, 16_384),
+            (#"{"type":"input_file","file_id":"abc"}"#, 65_536),
+            (#"{"type":"video_url","video_url":{"url":"https://x/v.mp4"}}"#, 65_536),
+            (#"{"type":"tool_result","content":[{"type":"image","source":{"type":"url","url":"https://x"}}]}"#, 4096),
+            (#"{"type":"text","text":"x"}"#, 0),
+        ] as [(String, Int64)])
+    func media(part: String, tokens: Int64) throws {
+        let body = #"{"model":"a:b","messages":[{"role":"user","content":[\#(part)]}]}"#
+        #expect(try ModelRequest(Array(body.utf8), door: .chat, media: Self.model).size.mediaTokens == tokens)
+    }
+
+    @Test(
+        "a bound is sent under the name that the provider heeds",
+        arguments: [
+            (
+                #"{"model":"u:m","messages":[],"max_completion_tokens":7}"#,
+                #"{"model":"m","messages":[],"max_tokens":7}"#
+            ),
+            (#"{"model":"u:m","max_tokens":7,"messages":[]}"#, #"{"model":"m","max_tokens":7,"messages":[]}"#),
+            (
+                #"{"model":"u:m","max_tokens":null,"max_completion_tokens":7,"messages":[]}"#,
+                #"{"model":"m","max_tokens":7,"max_completion_tokens":7,"messages":[]}"#
+            ),
+            (
+                #"{"model":"u:m","max_tokens":5,"max_completion_tokens":7,"messages":[]}"#,
+                #"{"model":"m","max_tokens":5,"max_completion_tokens":7,"messages":[]}"#
+            ),
+        ])
+    func renamed(body: String, expected: String) throws {
+        let request = try ModelRequest(Array(body.utf8), door: .chat, media: Self.model)
+        let sent = request.upstreamBody(model: "m", outputBound: nil, boundField: "max_tokens", isOnlyBound: true)
+        #expect(String(decoding: sent, as: UTF8.self) == expected)
+        let untouched = request.upstreamBody(model: "u:m", outputBound: nil, boundField: "max_tokens")
+        #expect(String(decoding: untouched, as: UTF8.self) == body)
     }
 
     @Test("the larger of two bounds counts")
     func bounds() throws {
         let body = #"{"model":"a:b","messages":[],"max_tokens":5,"max_completion_tokens":9}"#
-        #expect(try ChatRequest(Array(body.utf8), media: Self.model).maxTokens == 9)
+        #expect(try ModelRequest(Array(body.utf8), door: .chat, media: Self.model).maxTokens == 9)
     }
 }
 
@@ -115,6 +177,14 @@ struct ConfigurationTests {
         #expect(throws: ConfigurationError.self) {
             try Self.read(Self.minimal, ["GATEWAY_LIMITS_QUEUE_LENGTH": "x"])
         }
+    }
+
+    @Test("a variable that overrides nothing is refused among the limits, and named elsewhere")
+    func strayVariables() throws {
+        #expect(throws: ConfigurationError.self) { try Self.read(Self.minimal, ["GATEWAY_LIMITS_QUEUE_LENGHT": "17"]) }
+        let yaml = "master_key: ${GATEWAY_SECRET}\n"
+        let read = try Self.read(yaml, ["GATEWAY_SECRET": "12345678", "GATEWAY_PROT": "80", "GATEWAY_PORT": "81"])
+        #expect(read.warnings.count == 1 && read.warnings[0].contains("GATEWAY_PROT"))
     }
 
     @Test("a body that says a member twice is refused")

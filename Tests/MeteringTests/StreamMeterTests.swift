@@ -93,6 +93,87 @@ struct StreamMeterTests {
         #expect(meter.billed.completion == 5 && meter.isComplete)
     }
 
+    /// The whole of what a meter is given, cut by `size`; and what it sends on.
+    static func run(_ text: String, size: Int, _ passage: StreamMeter.Passage) -> (StreamMeter, String) {
+        let bytes = Array(text.utf8)
+        var meter = StreamMeter(.chat(.standard), passage)
+        var output: [UInt8] = []
+        for start in stride(from: 0, to: bytes.count, by: size) {
+            let piece = Array(bytes[start..<min(bytes.count, start + size)])
+            switch piece.withUnsafeBufferPointer({ meter.consume($0) }) {
+            case .piece: output += piece
+            case .bytes(let bytes): output += bytes
+            }
+        }
+        output += meter.finish()
+        return (meter, String(decoding: output, as: UTF8.self))
+    }
+
+    /// A stream's lines may end with CR, LF or both; a byte order mark may stand before it (WHATWG HTML, 9.2.5).
+    @Test(
+        "any line end, and a byte order mark",
+        arguments: [("\n", ""), ("\r", ""), ("\r\n", ""), ("\n", "\u{FEFF}"), ("\r\n", "\u{FEFF}")],
+        [1, 2, 7, 100_000])
+    func framing(lines: (end: String, mark: String), size: Int) {
+        let (end, mark) = lines
+        let events = [Self.head, Self.finish, Self.usage, Self.done]
+        let text = mark + events.map { $0 + end + end }.joined()
+        let kept = mark + events.filter { $0 != Self.usage }.map { $0 + end + end }.joined()
+        for passage in [StreamMeter.Passage.whole, .withoutUsageChunk] {
+            let (meter, output) = Self.run(text, size: size, passage)
+            #expect(meter.billed.prompt == 10 && meter.billed.completion == 5)
+            #expect(meter.reading.outputBytes == "Grüße 🌍".utf8.count)
+            #expect(meter.isDone && !meter.hasUnreadEvents)
+            if case .whole = passage { #expect(output == text) } else { #expect(output == kept) }
+        }
+    }
+
+    @Test("what comes behind the end has no meaning, in the same piece and in another", arguments: [1, 7, 100_000])
+    func behindTheEnd(size: Int) {
+        let late =
+            #"data: {"choices":[{"delta":{"content":"late"}}],"usage":{"prompt_tokens":99,"completion_tokens":99}}"#
+        let text = [Self.head, Self.usage, Self.done, late].map { $0 + "\n\n" }.joined()
+        let (meter, _) = Self.run(text, size: size, .whole)
+        #expect(meter.billed.prompt == 10 && meter.billed.completion == 5)
+        #expect(meter.reading.outputBytes == "Grüße 🌍".utf8.count)
+    }
+
+    @Test("bytes that are no event are counted all the same", arguments: [1, 7, 100_000])
+    func foreign(size: Int) {
+        for text in [String(repeating: "plain words\n", count: 100), " data: {\"choices\":[]}\n\n"] {
+            let (meter, output) = Self.run(text, size: size, .withoutUsageChunk)
+            #expect(output == text)
+            #expect(meter.reading.outputBytes >= text.utf8.count * 9 / 10 - 3)
+            #expect(meter.hasUnreadEvents)
+        }
+        // Comments and the other fields are no output.
+        let (meter, _) = Self.run(": PING\nid: 7\nretry: 10\nevent: x\ndata\n\n", size: size, .whole)
+        #expect(meter.reading.outputBytes == 0 && !meter.hasUnreadEvents)
+    }
+
+    @Test(
+        "an error that is a document is no output, however it is written", arguments: [1, 7, 100_000],
+        [
+            "{\n  \"error\": {\n\n    \"message\": \"no\"\n  }\n}\n", "{\"error\":{\"message\":\"no\"}}",
+            "\n[{\"error\":{\"code\":503}}]",
+        ])
+    func errorDocument(size: Int, text: String) {
+        let (meter, output) = Self.run(text, size: size, .withoutUsageChunk)
+        #expect(output == text)
+        #expect(meter.reading.hasError && meter.reading.outputBytes == 0 && !meter.hasUnreadEvents)
+    }
+
+    @Test("an answer without any choice and without usage is none")
+    func empty() {
+        for (body, isAnswer) in [
+            (#"{"choices":[]}"#, false), (#"{}"#, false), (#"{"choices":[{"message":{"content":""}}]}"#, true),
+            (#"{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":0}}"#, true),
+        ] {
+            var reading = AnswerReading(.chat(.standard))
+            #expect(Array(body.utf8).withUnsafeBufferPointer { reading.readBody($0) } == isAnswer, "\(body)")
+        }
+    }
+
     @Test("all bytes pass where the client asked for usage", arguments: [1, 7, 100_000])
     func kept(size: Int) {
         let (meter, output, bytes) = Self.run([Self.head, Self.usage, Self.done], size: size, removing: false)

@@ -55,6 +55,7 @@ struct TidyTests {
         "WireJSON": [],
         "Ledger": ["WireJSON", "Crypto", "Dispatch", "Synchronization", "Glibc", "Musl", "Darwin"],
         "Metering": ["Ledger", "WireJSON", "Glibc", "Musl", "Darwin"],
+        "Translation": ["Metering", "WireJSON"],
         "Projections": ["Ledger"],
         "LedgerSQLite": ["Ledger", "Projections", "GRDB", "GRDBSQLite", "Foundation", "Glibc", "Musl", "Darwin"],
         "replay": [

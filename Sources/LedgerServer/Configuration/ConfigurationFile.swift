@@ -19,6 +19,8 @@ struct ConfigurationSection {
     private let environment: [String: String]
     /// The prefix of the environment variables that override its scalars; nil: none do.
     private let environmentPrefix: String?
+    /// The keys that were asked for.
+    private var asked: Set<String> = []
 
     /// The root of a file. Environment variables `GATEWAY_<KEY>` override its scalars.
     init(yaml: String, environment: [String: String]) throws(ConfigurationError) {
@@ -73,6 +75,7 @@ struct ConfigurationSection {
     private func fullKey(_ key: String) -> String { path.isEmpty ? key : path + "." + key }
 
     private mutating func take(_ key: String) -> (node: Node, line: Int?)? {
+        asked.insert(key)
         guard let index = members.firstIndex(where: { $0.key == key }) else { return nil }
         let member = members.remove(at: index)
         return (member.node, member.line)
@@ -83,8 +86,25 @@ struct ConfigurationSection {
 
     /// Refuses what nobody took.
     func finish() throws(ConfigurationError) {
-        guard let first = members.first else { return }
-        throw ConfigurationError("is unknown: correct or remove it", key: fullKey(first.key), line: first.line)
+        if let first = members.first {
+            throw ConfigurationError("is unknown: correct or remove it", key: fullKey(first.key), line: first.line)
+        }
+        // Of an inner mapping's variables none can be meant for anything else.
+        if !path.isEmpty, let stray = strayVariables.first {
+            throw ConfigurationError("overrides nothing: correct or unset it", key: stray)
+        }
+    }
+
+    /// The environment variables that look as if they overrode a key of this mapping, which nobody has asked for.
+    var strayVariables: [String] {
+        guard let environmentPrefix else { return [] }
+        return environment.keys.filter { name in
+            name.hasPrefix(environmentPrefix)
+                && !asked.contains { key in
+                    let own = environmentPrefix + key.uppercased()
+                    return name == own || name.hasPrefix(own + "_")
+                }
+        }.sorted()
     }
 
     // MARK: Values

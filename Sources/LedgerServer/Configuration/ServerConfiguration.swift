@@ -71,8 +71,8 @@ struct ProviderConfiguration: Sendable {
     /// The URL to which `/chat/completions` is added; nil for `demo`, which is told when it listens.
     let apiBase: String?
     let apiKey: String
-    /// The member in which the output bound is sent where the client sent none.
-    let maxTokensField: String
+    /// The one member that bounds the output there; nil: it heeds all of OpenAI's.
+    let maxTokensField: String?
 }
 
 /// What is configured of one model.
@@ -83,6 +83,8 @@ struct ModelConfiguration: Sendable {
     var imageTokens = 4096
     var audioTokens = 16_384
     var fileTokens = 65_536
+    /// `search_tokens`: what one web search may add to a prompt.
+    var searchTokens = 20_000
 }
 
 /// The whole configuration, checked: nothing in it can fail later.
@@ -114,6 +116,11 @@ struct ServerConfiguration: Sendable {
         "groq": "https://api.groq.com/openai/v1",
         "mistral": "https://api.mistral.ai/v1",
         "openrouter": "https://openrouter.ai/api/v1",
+    ]
+
+    /// The one member by which well-known providers let the output be bounded.
+    private static let knownBounds = [
+        "openai": "max_completion_tokens", "deepseek": "max_tokens", "mistral": "max_tokens",
     ]
 
     /// Reads and checks a file. What the command line says wins over the environment, which wins over the file.
@@ -156,6 +163,10 @@ struct ServerConfiguration: Sendable {
         try readPricing(&file)
         try readModels(&file)
         try file.finish()
+        // Others may serve as `${…}`, or another program.
+        for name in file.strayVariables where !yaml.contains("${" + name) {
+            warnings.append("the environment variable \(name) overrides no key")
+        }
         self.warnings = warnings
     }
 
@@ -191,7 +202,7 @@ struct ServerConfiguration: Sendable {
             providers[name] = ProviderConfiguration(
                 name: name, kind: kind, apiBase: base.map { $0.hasSuffix("/") ? String($0.dropLast()) : $0 },
                 apiKey: key ?? "",
-                maxTokensField: field ?? (name == "openai" ? "max_completion_tokens" : "max_tokens"))
+                maxTokensField: field ?? Self.knownBounds[name])
         }
     }
 
@@ -254,6 +265,8 @@ struct ServerConfiguration: Sendable {
                 settings.imageTokens = try entry.integer("image_tokens", in: 0...10_000_000) ?? settings.imageTokens
                 settings.audioTokens = try entry.integer("audio_tokens", in: 0...10_000_000) ?? settings.audioTokens
                 settings.fileTokens = try entry.integer("file_tokens", in: 0...10_000_000) ?? settings.fileTokens
+                settings.searchTokens =
+                    try entry.integer("search_tokens", in: 0...10_000_000) ?? settings.searchTokens
                 try entry.finish()
                 models[model.description] = settings
             }

@@ -64,6 +64,10 @@ struct Exchange: Sendable {
                 let body = try? await response.body.collect(upTo: UpstreamFailure.maximumErrorBytes)
                 throw UpstreamFailure.refused(response, body: body.map { Array($0.readableBytesView) } ?? [])
             }
+            // What is compressed, although nothing else than the identity was asked for, can be neither metered nor passed on.
+            guard response.headers["content-encoding"].allSatisfy({ $0.lowercased() == "identity" }) else {
+                throw UpstreamFailure.unusable
+            }
             // A stream was asked for; what says that it is something else is read as a whole answer, or as none.
             let contentType = response.headers.first(name: "content-type") ?? "text/event-stream"
             if isStream, contentType.lowercased().hasPrefix("text/event-stream") {
@@ -182,7 +186,9 @@ struct Exchange: Sendable {
         tell: (Part?) async -> Void
     ) async {
         let command: Command.Action
-        if reading.outputBytes == 0, !reading.usage.isPresent, !isComplete || reading.hasError {
+        // A model may answer with nothing, and say that it has finished.
+        let isAnswer = isComplete && reading.hasFinishReason && !reading.hasError
+        if reading.outputBytes == 0, !reading.usage.isPresent, !isAnswer {
             command = .releaseHold(
                 ReleaseHold(
                     request: hold.request, reason: cut?.releaseReason ?? .upstreamFailed, upstreamStatus: 200))

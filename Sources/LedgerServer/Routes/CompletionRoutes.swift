@@ -15,7 +15,7 @@ struct CompletionRoutes: Sendable {
     let upstreams: [String: Upstream]
     let logger: Logger
 
-    static let endpoint = "/v1/chat/completions"
+    static let endpoint = Door.chat.path
 
     func add(to router: some RouterMethods<GatewayContext>) {
         router.post(RouterPath(Self.endpoint), use: complete)
@@ -30,7 +30,7 @@ struct CompletionRoutes: Sendable {
         let chat = try await EventLoopTaskExecutor.offLoop(bytes.count) {
             // The media figures depend on the model, which the body names: it is looked up in a first, cheap pass.
             let named = try self.model(named: Self.modelName(in: bytes))
-            return try ChatRequest(bytes, media: configuration.settings(of: named))
+            return try ModelRequest(bytes, door: .chat, media: configuration.settings(of: named))
         }
         let model = try model(named: chat.model)
         guard let upstream = upstreams[model.provider] else { throw Self.modelNotFound(chat.model) }
@@ -59,12 +59,13 @@ struct CompletionRoutes: Sendable {
             account: account, isStream: chat.isStream, wantsUsageChunk: chat.wantsUsageChunk, prompt: chat.size,
             hold: hold, requestKey: key)
         let body = chat.upstreamBody(
-            model: model.model, outputBound: bound, boundField: upstream.configuration.maxTokensField)
+            model: model.model, outputBound: bound, boundField: upstream.configuration.maxTokensField ?? "max_tokens",
+            isOnlyBound: upstream.configuration.maxTokensField != nil)
         return try await respond(with: exchange.start(body: body, watch, on: context.channel.eventLoop), watch)
     }
 
     private func admit(
-        _ chat: ChatRequest, model: ModelKey, account: AccountID, principal: Principal, request: Ledger.RequestID,
+        _ chat: ModelRequest, model: ModelKey, account: AccountID, principal: Principal, request: Ledger.RequestID,
         key: RequestKey?
     ) async throws -> HoldPlaced {
         let settings = configuration.settings(of: model)
@@ -73,8 +74,8 @@ struct CompletionRoutes: Sendable {
             origin: RequestOrigin(model: model.description, keyID: principal.keyID, endpoint: Self.endpoint),
             promptBound: chat.size.tokenBound,
             outputPerChoice: chat.maxTokens ?? Int64(settings.defaultMaxOutputTokens),
-            choices: chat.choices, shrinkTo: chat.maxTokens == nil ? 256 : nil,
-            allowUnpriced: configuration.allowUnpriced)
+            choices: chat.choices, shrinkTo: chat.maxTokens == nil ? 256 : nil, searchBound: chat.searchBound,
+            writesCache: chat.writesCache, allowUnpriced: configuration.allowUnpriced)
         let receipt = try await writer.admit(hold, account: account, key: key)
         guard case .holdPlaced(let placed)? = receipt.event?.event else {
             throw GatewayError(.internalServerError, "internal_error", "Internal server error")
@@ -120,7 +121,7 @@ struct CompletionRoutes: Sendable {
 
     // MARK: Who, which model, which key
 
-    private func account(of principal: Principal, _ chat: ChatRequest) throws -> AccountID {
+    private func account(of principal: Principal, _ chat: ModelRequest) throws -> AccountID {
         if let user = principal.user { return user }
         guard let name = chat.user, !name.isEmpty else {
             throw GatewayError(
@@ -131,7 +132,7 @@ struct CompletionRoutes: Sendable {
         return user
     }
 
-    private func requestKey(_ request: Request, account: AccountID, _ chat: ChatRequest) throws -> RequestKey? {
+    private func requestKey(_ request: Request, account: AccountID, _ chat: ModelRequest) throws -> RequestKey? {
         guard let key = request.headers[.idempotencyKey] else { return nil }
         guard (1...255).contains(key.utf8.count), key.utf8.allSatisfy({ (0x20...0x7E).contains($0) }) else {
             throw GatewayError(
@@ -161,7 +162,8 @@ struct CompletionRoutes: Sendable {
         }
         guard let name else {
             // Let the full reading say what is wrong.
-            _ = try ChatRequest(body, media: ModelConfiguration(defaultMaxOutputTokens: 1))
+            _ = try ModelRequest(
+                body, door: .chat, media: ModelConfiguration(defaultMaxOutputTokens: 1))
             throw GatewayError(.badRequest, "missing_field", "'model' is required and must be a text", param: "model")
         }
         return name

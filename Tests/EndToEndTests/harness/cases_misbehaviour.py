@@ -7,7 +7,7 @@ import socket
 
 import wire
 from checks import case, openai_error
-from scenarios import REFUSALS, USAGES
+from scenarios import REFUSALS, USAGE, USAGES
 from world import World, check_charge, check_cost, check_estimate, check_released, settlement
 
 SHORT = {"connect_timeout_seconds": 1, "first_byte_timeout_seconds": 1, "idle_timeout_seconds": 1, "drain_timeout_seconds": 1}
@@ -22,6 +22,7 @@ STATUSES = {"refuse-html": 502, "redirect": 307}
 #: No output came: the status, and why the hold was released.
 NOTHING = {
     "ok-html": ({502}, {"upstream_failed", "upstream_refused"}),
+    "ok-gzip": ({502}, {"upstream_failed"}),
     "reset-before-head": ({502}, {"upstream_unreachable", "upstream_failed"}),
     "stall-before-head": ({504}, {"timeout"}),
     "stall-before-first": ({504}, {"timeout"}),
@@ -208,6 +209,33 @@ async def usage_of_errors(world: World) -> None:
         world.check.that(errors, "there are no errors in it")
         world.check.that(all(float(row["cost"]) == 0 for row in errors), "an error has a cost")
         world.check.that(all(row["error_message"] for row in errors), "an error has no error_message")
+
+
+@case
+async def odd_answers() -> None:
+    """An answer that says nothing is not charged, one that is no stream of events is, and one over many lines stays one event."""
+    async with World(["up:done-only", "up:foreign-text", "up:pretty"]) as world:
+        check, gateway = world.check, world.gateway
+        key = await gateway.user("alice", 10)
+        empty = [await gateway.answer(key, "up:done-only", stream=stream) for stream in (False, True)]
+        check.equal([response.status for response in empty], [502, 200], "the statuses of answers that say nothing")
+        foreign = await gateway.answer(key, "up:foreign-text", stream=True)
+        check.that(b"no event" in foreign.body and not foreign.complete, f"the words and a break: {foreign}")
+        pretty = await gateway.answer(key, "up:pretty")
+        check.equal(pretty.status, 200, "the status of an answer over many lines")
+        await world.settled("alice")
+        # It reads `replay events` line by line.
+        events = await gateway.events()
+        for response in empty:
+            check_released(check, settlement(events, response.header("x-request-id")), {"upstream_failed"})
+        event = settlement(events, foreign.header("x-request-id"))
+        check_estimate(check, event, {"upstream_failed"})
+        check.that(event["data"]["completion_tokens"] >= 170, f"the delivered words are counted: {event['data']['completion_tokens']}")
+        check_charge(check, settlement(events, pretty.header("x-request-id")), USAGE)
+        code, out, err = await gateway.replay("events", gateway.database, "--format", "text")
+        check.equal(len(out.splitlines()), len(events), "lines of text")
+        code, out, err = await gateway.replay("events", gateway.database, "--account", "nobody")
+        check.equal((code, out), (3, ""), f"events of nobody: {err}")
 
 
 @case

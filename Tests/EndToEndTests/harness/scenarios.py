@@ -7,6 +7,7 @@ encoding again would change: so a test that compares bytes also finds a gateway 
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import dataclass, field
 
@@ -224,6 +225,9 @@ def refusal(model: str) -> Answer | None:
         return Answer([Part(HTML)], 502, [("content-type", "text/html; charset=utf-8")], "length")
     if model == "ok-html":
         return Answer([Part(HTML)], 200, [("content-type", "text/html; charset=utf-8")], "length")
+    if model == "ok-gzip":
+        body = gzip.compress(b'data: {"choices":[{"index":0,"delta":{"content":"hi"}}]}\n\ndata: [DONE]\n\n')
+        return Answer([Part(body)], 200, [("content-type", "text/event-stream"), ("content-encoding", "gzip")], "length")
     if model == "redirect":
         body = error_payload("Moved.", "redirect", None).encode()
         return Answer([Part(body)], 307, [("content-type", "application/json"), ("location", "/v1/elsewhere")], "length")
@@ -262,6 +266,9 @@ EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nlink: </x>; rel=preload\r\n\r\n"
 UNANSWERED = {"reset-before-head": "reset", "stall-before-head": "stall"}
 ERRORS = {"error-event-first": 0, "error-event-mid": 4}
 
+#: Answers that say nothing, say it without events, or spread it over lines.
+ODD = ["done-only", "foreign-text", "pretty"]
+
 #: Good answers in unusual frames.
 FRAMES = {
     "early-hints": {"prelude": EARLY_HINTS}, "close-delimited": {"framing": "close"},
@@ -269,7 +276,7 @@ FRAMES = {
 #: Good streams whose connection then stays open, or is reset.
 LINGERING = {"stay-open": "stall", "reset-after-done": "reset"}
 
-NAMES = [*ORDINARY, *SHAPED, *PACED, *FRAMES, *LINGERING, *BROKEN, *UNANSWERED, *ERRORS, "no-done", *REFUSALS, "refuse-html", "ok-html", "redirect"]
+NAMES = [*ORDINARY, *SHAPED, *PACED, *FRAMES, *LINGERING, *BROKEN, *UNANSWERED, *ERRORS, "no-done", *REFUSALS, "refuse-html", "ok-html", "ok-gzip", "redirect", *ODD]
 
 
 def answer(model: str, request: dict) -> Answer | None:
@@ -289,6 +296,10 @@ def streamed(model: str, request: dict) -> Answer:
         return Answer(SHAPED[model](model, request))
     if model in ERRORS:
         return Answer(stream(model, request, WORDS)[: ERRORS[model]] + [Part(STREAM_ERROR)])
+    if model == "done-only":
+        return Answer([Part(b"data: [DONE]\n\n")])
+    if model == "foreign-text":
+        return Answer([Part(b"These are words that are no event. " * 20)])
     if model == "no-done":
         return Answer(stream(model, request, WORDS, done=False))
     parts = stream(model, request, words_of(model), usage_of(model))
@@ -312,6 +323,10 @@ def whole(model: str, request: dict) -> Answer:
     filters = ',"prompt_filter_results":[]' if model == "azure-first" else ""
     message = [{"index": 0, "message": {"role": "assistant", "content": content, "refusal": None}, "finish_reason": "stop"}]
     body = chunk_json(model, message, usage_field(usage) if usage else "", filters).replace("completion.chunk", "completion", 1)
+    if model == "done-only":
+        body = '{"choices":[]}'
+    if model == "pretty":
+        body = json.dumps(json.loads(body), indent=2)
     if model == "comments":
         body = "\n\n  \n" + body + "\n"  # providers keep a connection open with white space before the document
     parts = halves(body.encode())

@@ -1,0 +1,227 @@
+import WireJSON
+
+/// A chat completions request as Anthropic's messages API takes it (Anthropic, "Messages", version 2023-06-01).
+public struct AnthropicRequest: Sendable {
+    /// The body for `POST /v1/messages`.
+    public let body: [UInt8]
+
+    private static let provider = "Anthropic"
+
+    /// Translates a request; `maxTokens`: the output bound that it was admitted with.
+    public init(_ chat: [UInt8], model: String, maxTokens: Int64, isStream: Bool) throws {
+        var chat = try ChatDocument(chat, for: Self.provider)
+        var json = JSONWriter(reserving: 4096)
+        json.beginObject()
+        json.field("model", model)
+        json.field("max_tokens", maxTokens)
+        try Self.write(chat.messages, to: &json)
+        if isStream { json.field("stream", true) }
+        try Self.writeTools(&chat, to: &json)
+        try Self.writeSettings(&chat, maxTokens: maxTokens, to: &json)
+        _ = chat.take("max_tokens")
+        _ = chat.take("max_completion_tokens")
+        try chat.finish()
+        json.endObject()
+        body = json.bytes
+    }
+
+    // MARK: The conversation
+
+    /// Instructions stand outside of the conversation; what follows each other of one role is one message there.
+    private static func write(_ messages: [ChatMessage], to json: inout JSONWriter) throws {
+        let system = messages.filter { $0.role == .system }
+        if !system.isEmpty {
+            json.name("system")
+            json.beginArray()
+            for part in system.flatMap(\.parts) {
+                guard part.text != nil else { throw Untranslatable.unsupported(part.path, by: provider) }
+                try write(part, to: &json)
+            }
+            json.endArray()
+        }
+        json.name("messages")
+        json.beginArray()
+        var open: String?
+        for message in messages where message.role != .system {
+            let role = message.role == .assistant ? "assistant" : "user"
+            if role != open {
+                if open != nil { end(&json) }
+                json.beginObject()
+                json.field("role", role)
+                json.name("content")
+                json.beginArray()
+                open = role
+            }
+            try write(message, to: &json)
+        }
+        if open != nil { end(&json) }
+        json.endArray()
+    }
+
+    private static func end(_ json: inout JSONWriter) {
+        json.endArray()
+        json.endObject()
+    }
+
+    private static func write(_ message: ChatMessage, to json: inout JSONWriter) throws {
+        if let id = message.toolCallID, message.role == .tool {
+            json.beginObject()
+            json.field("type", "tool_result")
+            json.field("tool_use_id", id)
+            if !message.parts.isEmpty {
+                json.name("content")
+                json.beginArray()
+                for part in message.parts { try write(part, to: &json) }
+                json.endArray()
+            }
+            json.endObject()
+            return
+        }
+        for block in message.thinkingBlocks { block.write(into: &json) }
+        for part in message.parts { try write(part, to: &json) }
+        for call in message.toolCalls {
+            json.beginObject()
+            json.field("type", "tool_use")
+            json.field("id", call.id)
+            json.field("name", call.name)
+            json.field("input", call.arguments)
+            json.endObject()
+        }
+        if message.parts.isEmpty, message.toolCalls.isEmpty, message.thinkingBlocks.isEmpty {
+            throw Untranslatable(
+                "\(message.path).content", "'\(message.path).content' is empty: Anthropic takes no such message")
+        }
+    }
+
+    private static func write(_ part: ChatPart, to json: inout JSONWriter) throws {
+        json.beginObject()
+        switch part.kind {
+        case .text(let text):
+            json.field("type", "text")
+            json.field("text", text)
+        case .image(let media):
+            json.field("type", "image")
+            try write(media, types: ["image/jpeg", "image/png", "image/gif", "image/webp"], at: part.path, to: &json)
+        case .file(let media, let name):
+            json.field("type", "document")
+            try write(media, types: ["application/pdf"], at: part.path, to: &json)
+            json.optional("title", name)
+        case .audio: throw Untranslatable.unsupported("\(part.path).input_audio", by: provider)
+        }
+        json.optional("cache_control", part.cacheControl)
+        json.endObject()
+    }
+
+    private static func write(
+        _ media: ChatPart.Media, types: Set<String>, at path: String, to json: inout JSONWriter
+    ) throws {
+        json.name("source")
+        json.beginObject()
+        switch media {
+        case .inline(let type, let base64):
+            guard types.contains(type) else {
+                throw Untranslatable(
+                    path,
+                    "'\(path)' is of type '\(type.prefix(64))'; Anthropic takes \(types.sorted().joined(separator: ", "))"
+                )
+            }
+            json.field("type", "base64")
+            json.field("media_type", type)
+            json.field("data", base64)
+        case .remote(let url):
+            guard url.hasPrefix("https://") || url.hasPrefix("http://") else {
+                throw Untranslatable(path, "'\(path)' must be an http or a Base64 data URL")
+            }
+            json.field("type", "url")
+            json.field("url", url)
+        }
+        json.endObject()
+    }
+
+    // MARK: Tools
+
+    private static func writeTools(_ chat: inout ChatDocument, to json: inout JSONWriter) throws {
+        if !chat.tools.isEmpty {
+            json.name("tools")
+            json.beginArray()
+            for tool in chat.tools {
+                json.beginObject()
+                json.field("name", tool.name)
+                json.optional("description", tool.description)
+                json.name("input_schema")
+                if let parameters = tool.parameters {
+                    parameters.write(into: &json)
+                } else {
+                    json.raw(#"{"type":"object","properties":{}}"#)
+                }
+                if tool.isStrict { json.field("strict", true) }
+                json.optional("cache_control", tool.cacheControl)
+                json.endObject()
+            }
+            json.endArray()
+        }
+        let choice = try chat.takeToolChoice()
+        let isParallel = try chat.takeParallelToolCalls()
+        guard !chat.tools.isEmpty, choice != nil || !isParallel else { return }
+        json.name("tool_choice")
+        json.beginObject()
+        switch choice ?? .auto {
+        case .auto: json.field("type", "auto")
+        case .none: json.field("type", "none")
+        case .required: json.field("type", "any")
+        case .function(let name):
+            json.field("type", "tool")
+            json.field("name", name)
+        }
+        if !isParallel, choice != ChatDocument.ToolChoice.none { json.field("disable_parallel_tool_use", true) }
+        json.endObject()
+    }
+
+    // MARK: Settings
+
+    private static func writeSettings(
+        _ chat: inout ChatDocument, maxTokens: Int64, to json: inout JSONWriter
+    ) throws {
+        json.optional("temperature", try temperature(&chat))
+        json.optional("top_p", try chat.takeNumber("top_p"))
+        json.optional("top_k", try chat.takeNumber("top_k"))
+        let stop = try chat.takeStop()
+        if !stop.isEmpty { json.field("stop_sequences", .array(stop.map(JSONValue.string))) }
+        switch try chat.takeFormat() {
+        case .text: break
+        case .object:
+            throw Untranslatable(
+                "response_format.type", "'response_format' cannot be json_object for Anthropic: use json_schema")
+        case .schema(let schema):
+            json.name("output_config")
+            json.beginObject()
+            json.name("format")
+            json.beginObject()
+            json.field("type", "json_schema")
+            json.field("schema", schema)
+            json.endObject()
+            json.endObject()
+        }
+        guard let budget = try chat.takeThinkingBudget(), budget > 0 else { return }
+        // Anthropic wants at least 1024, and fewer than the whole output.
+        guard maxTokens > 1024 else {
+            throw Untranslatable(
+                "reasoning_effort", "'reasoning_effort' needs a max_tokens above 1024 for Anthropic; it is \(maxTokens)"
+            )
+        }
+        json.name("thinking")
+        json.beginObject()
+        json.field("type", "enabled")
+        json.field("budget_tokens", min(budget, maxTokens - 1))
+        json.endObject()
+    }
+
+    /// OpenAI's temperatures go to 2, Anthropic's to 1.
+    private static func temperature(_ chat: inout ChatDocument) throws -> JSONValue? {
+        guard let value = try chat.takeNumber("temperature") else { return nil }
+        guard case .number(let digits) = value, let number = Double(digits), (0...1).contains(number) else {
+            throw Untranslatable("temperature", "'temperature' must be from 0 to 1 for Anthropic")
+        }
+        return value
+    }
+}

@@ -1,0 +1,367 @@
+import WireJSON
+
+/// Why a chat request cannot be translated: what stands in the way, by its name in the request.
+public struct Untranslatable: Error, Equatable, Sendable {
+    /// Where it is: `messages[2].content[0].image_url`.
+    public let param: String
+    /// What is the matter, and what to do.
+    public let message: String
+
+    init(_ param: String, _ message: String) {
+        self.param = param
+        self.message = message
+    }
+
+    /// A member that the provider has nothing for.
+    static func unsupported(_ param: String, by provider: String) -> Untranslatable {
+        Untranslatable(param, "'\(param)' cannot be translated for \(provider): leave it out")
+    }
+
+    static func wrongType(_ param: String, _ wanted: String) -> Untranslatable {
+        Untranslatable(param, "'\(param)' must be \(wanted)")
+    }
+}
+
+/// A chat completions request, understood (OpenAI, API reference, "Create chat completion").
+///
+/// What a provider has nothing for is refused by name when it is asked for: nothing is dropped in silence.
+struct ChatDocument {
+    let messages: [ChatMessage]
+    let tools: [ChatTool]
+    private let members: JSONObject
+    /// The members that have been asked for.
+    private var seen: Set<String> = ["model", "messages", "tools", "stream", "stream_options", "user"]
+    private let provider: String
+
+    /// `provider`: its name in messages to the client.
+    init(_ body: [UInt8], for provider: String) throws {
+        let document: JSONValue
+        do {
+            document = try JSONValue(body)
+        } catch {
+            throw Untranslatable("body", "The request body is not valid JSON: \(error)")
+        }
+        guard let members = document.object else { throw Untranslatable.wrongType("body", "an object") }
+        self.members = members
+        self.provider = provider
+        guard let messages = members["messages"]?.array else {
+            throw Untranslatable.wrongType("messages", "an array")
+        }
+        self.messages = try messages.enumerated().map { index, message in
+            try ChatMessage(message, at: "messages[\(index)]", for: provider)
+        }
+        switch members.present("tools") {
+        case .array(let tools)?:
+            self.tools = try tools.enumerated().map { try ChatTool($1, at: "tools[\($0)]", for: provider) }
+        case nil: tools = []
+        default: throw Untranslatable.wrongType("tools", "an array")
+        }
+    }
+
+    /// A member, unless it is null; from now on it counts as translated.
+    mutating func take(_ name: String) -> JSONValue? {
+        seen.insert(name)
+        return members.present(name)
+    }
+
+    /// A number, as it was written.
+    mutating func takeNumber(_ name: String) throws(Untranslatable) -> JSONValue? {
+        guard let value = take(name) else { return nil }
+        guard case .number = value else { throw .wrongType(name, "a number") }
+        return value
+    }
+
+    /// Members that say nothing beyond what is so anyway, where they have one of these values; unless they have been translated.
+    private mutating func takeDefault(_ name: String, _ defaults: [JSONValue]) throws(Untranslatable) {
+        guard !seen.contains(name), let value = take(name), !defaults.contains(value) else { return }
+        throw .unsupported(name, by: provider)
+    }
+
+    mutating func takeStop() throws(Untranslatable) -> [String] {
+        switch take("stop") {
+        case nil: return []
+        case .string(let text)?: return [text]
+        case .array(let values)?:
+            var texts: [String] = []
+            for value in values {
+                guard let text = value.string else { throw .wrongType("stop", "a text or an array of texts") }
+                texts.append(text)
+            }
+            return texts
+        default: throw .wrongType("stop", "a text or an array of texts")
+        }
+    }
+
+    /// How the output is to be formed.
+    enum Format {
+        case text, object
+        case schema(JSONValue)
+    }
+
+    mutating func takeFormat() throws(Untranslatable) -> Format {
+        guard let value = take("response_format") else { return .text }
+        switch value.object?["type"]?.string {
+        case "text": return .text
+        case "json_object": return .object
+        case "json_schema":
+            guard let schema = value.object?["json_schema"]?.object?.present("schema") else {
+                throw .wrongType("response_format.json_schema.schema", "a JSON schema")
+            }
+            return .schema(schema)
+        default: throw .wrongType("response_format.type", "text, json_object or json_schema")
+        }
+    }
+
+    enum ToolChoice: Equatable {
+        case auto, none, required
+        case function(String)
+    }
+
+    mutating func takeToolChoice() throws(Untranslatable) -> ToolChoice? {
+        guard let value = take("tool_choice") else { return nil }
+        switch value.string {
+        case "auto": return .auto
+        case "none": return ToolChoice.none
+        case "required": return .required
+        default: break
+        }
+        guard value.object?["type"]?.string == "function",
+            let name = value.object?["function"]?.object?["name"]?.string
+        else { throw .unsupported("tool_choice", by: provider) }
+        return .function(name)
+    }
+
+    mutating func takeParallelToolCalls() throws(Untranslatable) -> Bool {
+        guard let value = take("parallel_tool_calls") else { return true }
+        guard let isParallel = value.bool else { throw .wrongType("parallel_tool_calls", "true or false") }
+        return isParallel
+    }
+
+    /// How many tokens to think with, by Google's own figures for OpenAI's words; nil: not said; 0: not at all.
+    mutating func takeThinkingBudget() throws(Untranslatable) -> Int64? {
+        guard let value = take("reasoning_effort") else { return nil }
+        switch value.string {
+        case "none": return 0
+        case "minimal", "low": return 1024
+        case "medium": return 8192
+        case "high": return 24_576
+        default: throw .wrongType("reasoning_effort", "none, minimal, low, medium or high")
+        }
+    }
+
+    /// Refuses what nobody has asked for: it has no counterpart.
+    mutating func finish() throws(Untranslatable) {
+        try takeDefault("n", [.number("1")])
+        try takeDefault("frequency_penalty", [.number("0"), .number("0.0")])
+        try takeDefault("presence_penalty", [.number("0"), .number("0.0")])
+        try takeDefault("logprobs", [.bool(false)])
+        try takeDefault("logit_bias", [.object(JSONObject())])
+        try takeDefault("store", [.bool(false)])
+        try takeDefault("metadata", [.object(JSONObject())])
+        try takeDefault("modalities", [.array([.string("text")])])
+        try takeDefault("service_tier", [.string("auto"), .string("default")])
+        for member in members.members where !seen.contains(member.name) && member.value != .null {
+            throw .unsupported(member.name, by: provider)
+        }
+    }
+}
+
+/// A tool that the model may call.
+struct ChatTool {
+    let name: String
+    let description: String?
+    let parameters: JSONValue?
+    let isStrict: Bool
+    let cacheControl: JSONValue?
+
+    init(_ value: JSONValue, at path: String, for provider: String) throws {
+        guard value.object?["type"]?.string == "function", let function = value.object?["function"]?.object else {
+            throw Untranslatable("\(path).type", "'\(path).type' must be 'function' for \(provider)")
+        }
+        guard let name = function["name"]?.string else {
+            throw Untranslatable.wrongType("\(path).function.name", "a text")
+        }
+        self.name = name
+        description = function["description"]?.string
+        parameters = function.present("parameters")
+        isStrict = function["strict"]?.bool ?? false
+        cacheControl = value.object?.present("cache_control")
+    }
+}
+
+/// A message of a conversation.
+struct ChatMessage {
+    enum Role: String { case system, user, assistant, tool }
+
+    let role: Role
+    let parts: [ChatPart]
+    let toolCalls: [ChatToolCall]
+    /// Of a tool's message: the call that it answers.
+    let toolCallID: String?
+    /// Thinking of an earlier answer, as Anthropic wrote it, with its signature.
+    let thinkingBlocks: [JSONValue]
+    let path: String
+
+    init(_ value: JSONValue, at path: String, for provider: String) throws {
+        guard let message = value.object else { throw Untranslatable.wrongType(path, "an object") }
+        self.path = path
+        switch message["role"]?.string {
+        // OpenAI's newer word for it.
+        case "developer": role = .system
+        case let name?:
+            guard let role = Role(rawValue: name) else {
+                throw Untranslatable(
+                    "\(path).role", "'\(path).role' must be system, developer, user, assistant or tool")
+            }
+            self.role = role
+        case nil: throw Untranslatable.wrongType("\(path).role", "a text")
+        }
+        parts = try ChatPart.parts(of: message, at: path)
+        toolCallID = message["tool_call_id"]?.string
+        thinkingBlocks = message["thinking_blocks"]?.array ?? []
+        switch message.present("tool_calls") {
+        case .array(let calls)?:
+            toolCalls = try calls.enumerated().map { try ChatToolCall($1, at: "\(path).tool_calls[\($0)]") }
+        case nil: toolCalls = []
+        default: throw Untranslatable.wrongType("\(path).tool_calls", "an array")
+        }
+        if role == .tool, toolCallID == nil { throw Untranslatable.wrongType("\(path).tool_call_id", "a text") }
+        for member in message.members where !Self.known.contains(member.name) && member.value != .null {
+            // What a client got as an answer it sends back whole; what of it was empty says nothing.
+            if member.value == .array([]) || member.value == .string("") { continue }
+            throw Untranslatable.unsupported("\(path).\(member.name)", by: provider)
+        }
+    }
+
+    /// `reasoning_content` is an answer's text about its thinking: providers want it back only with a signature, in `thinking_blocks`.
+    private static let known: Set<String> = [
+        "role", "content", "refusal", "tool_calls", "tool_call_id", "thinking_blocks", "reasoning_content",
+        "cache_control",
+    ]
+}
+
+/// A call of a tool that an earlier answer made.
+struct ChatToolCall {
+    let id: String
+    let name: String
+    let arguments: JSONValue
+    /// Gemini's mark of the thinking behind the call.
+    let thoughtSignature: String?
+
+    init(_ value: JSONValue, at path: String) throws {
+        guard let id = value.object?["id"]?.string else { throw Untranslatable.wrongType("\(path).id", "a text") }
+        guard let function = value.object?["function"]?.object, let name = function["name"]?.string else {
+            throw Untranslatable.wrongType("\(path).function", "a function's name and arguments")
+        }
+        self.id = id
+        self.name = name
+        let text = function["arguments"]?.string ?? ""
+        let arguments = text.allSatisfy(\.isWhitespace) ? .object(JSONObject()) : try? JSONValue(Array(text.utf8))
+        guard let arguments, arguments.object != nil else {
+            throw Untranslatable.wrongType("\(path).function.arguments", "the text of a JSON object")
+        }
+        self.arguments = arguments
+        thoughtSignature =
+            value.object?["extra_content"]?.object?["google"]?.object?["thought_signature"]?.string
+    }
+}
+
+/// A part of a message's content.
+struct ChatPart {
+    enum Kind {
+        case text(String)
+        /// A picture: its bytes in Base64 with their type, or where it is.
+        case image(Media)
+        /// Sound in Base64: `wav` or `mp3`.
+        case audio(data: String, format: String)
+        /// A document in Base64.
+        case file(Media, name: String?)
+    }
+
+    enum Media {
+        case inline(type: String, base64: String)
+        case remote(String)
+
+        init(url: String) {
+            guard url.hasPrefix("data:"), let comma = url.firstIndex(of: ",") else {
+                self = .remote(url)
+                return
+            }
+            let head = url[url.index(url.startIndex, offsetBy: 5)..<comma]
+            let fields = head.split(separator: ";", omittingEmptySubsequences: false)
+            guard fields.last == "base64", let type = fields.first else {
+                self = .remote(url)
+                return
+            }
+            self = .inline(type: String(type).lowercased(), base64: String(url[url.index(after: comma)...]))
+        }
+    }
+
+    let kind: Kind
+    let cacheControl: JSONValue?
+    let path: String
+
+    /// The text, where it is one.
+    var text: String? { if case .text(let text) = kind { text } else { nil } }
+
+    fileprivate static func parts(of message: JSONObject, at path: String) throws -> [ChatPart] {
+        var parts: [ChatPart] = []
+        let cacheControl = message.present("cache_control")
+        switch message.present("content") {
+        case nil: break
+        case .string(let text)?:
+            if !text.isEmpty {
+                parts.append(ChatPart(kind: .text(text), cacheControl: cacheControl, path: "\(path).content"))
+            }
+        case .array(let values)?:
+            for (index, value) in values.enumerated() {
+                let place = "\(path).content[\(index)]"
+                guard let part = try ChatPart(value, at: place) else { continue }
+                parts.append(part)
+            }
+        default: throw Untranslatable.wrongType("\(path).content", "a text or an array of parts")
+        }
+        if case .string(let text)? = message.present("refusal"), !text.isEmpty {
+            parts.append(ChatPart(kind: .text(text), cacheControl: nil, path: "\(path).refusal"))
+        }
+        return parts
+    }
+
+    private init(kind: Kind, cacheControl: JSONValue?, path: String) {
+        self.kind = kind
+        self.cacheControl = cacheControl
+        self.path = path
+    }
+
+    /// Reads a part; nil for an empty text.
+    private init?(_ value: JSONValue, at path: String) throws {
+        guard let part = value.object, let type = part["type"]?.string else {
+            throw Untranslatable.wrongType("\(path).type", "a text")
+        }
+        self.path = path
+        cacheControl = part.present("cache_control")
+        switch type {
+        case "text", "refusal":
+            guard let text = part[type]?.string else { throw Untranslatable.wrongType("\(path).\(type)", "a text") }
+            if text.isEmpty { return nil }
+            kind = .text(text)
+        case "image_url":
+            guard let url = part["image_url"]?.object?["url"]?.string ?? part["image_url"]?.string else {
+                throw Untranslatable.wrongType("\(path).image_url.url", "a text")
+            }
+            kind = .image(Media(url: url))
+        case "input_audio":
+            guard let audio = part["input_audio"]?.object, let data = audio["data"]?.string,
+                let format = audio["format"]?.string
+            else { throw Untranslatable.wrongType("\(path).input_audio", "data and their format") }
+            kind = .audio(data: data, format: format)
+        case "file":
+            guard let file = part["file"]?.object, let data = file["file_data"]?.string else {
+                throw Untranslatable.wrongType("\(path).file.file_data", "a data URL")
+            }
+            kind = .file(Media(url: data), name: file["filename"]?.string)
+        default:
+            throw Untranslatable("\(path).type", "'\(path).type' must be text, image_url, input_audio or file")
+        }
+    }
+}
