@@ -25,12 +25,7 @@ public final class LedgerFile: Sendable {
     /// that was closed properly, and so has no log, is read as an immutable file (https://sqlite.org/wal.html#readonly).
     public init(path: String) throws(LedgerOpenError) {
         self.path = path
-        // What is no file could be waited for without end.
-        var status = stat()
-        if stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG {
-            throw .cannotOpen(
-                path: path, status.st_mode & S_IFMT == S_IFDIR ? "it is a folder" : "it is no regular file")
-        }
+        try LedgerOpenError.checkIsFile(path)
         do {
             queue = try Self.open(path, as: path)
             isImmutable = false

@@ -29,6 +29,7 @@ public final class SQLiteLedger: EventStore, @unchecked Sendable {
     /// Refused while another process has it open for writing, and where its schema is newer than this code.
     public init(path: String, readers: Int = 4) throws(LedgerOpenError) {
         self.path = path
+        try LedgerOpenError.checkIsFile(path)
         lock = try WriterLock(databasePath: path)
         var configuration = Configuration()
         configuration.label = "ledger"

@@ -67,14 +67,21 @@ public enum LedgerOpenError: Error, Equatable, Sendable, CustomStringConvertible
         }
     }
 
+    /// Refuses what is there and is no regular file: SQLite could wait for it without end.
+    static func checkIsFile(_ path: String) throws(LedgerOpenError) {
+        var status = stat()
+        guard stat(path, &status) == 0 else { return }
+        let kind = status.st_mode & S_IFMT
+        guard kind == S_IFREG else {
+            throw .cannotOpen(path: path, kind == S_IFDIR ? "it is a folder" : "it is no regular file")
+        }
+    }
+
     /// Why a database could not be opened, of what SQLite said about it.
     init(_ error: any Error, path: String) {
-        var status = stat()
         switch error {
         case let error as LedgerOpenError: self = error
         case let error as DatabaseError where error.resultCode == .SQLITE_NOTADB: self = .notALedger(path: path)
-        case _ where stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR:
-            self = .cannotOpen(path: path, "it is a folder")
         case let error as DatabaseError: self = .cannotOpen(path: path, error.message ?? "\(error.resultCode)")
         default: self = .cannotOpen(path: path, String(describing: error))
         }

@@ -76,6 +76,16 @@ struct Gateway: Sendable {
             guard current == nil || current?.actor == "configuration" else { continue }
             _ = try await writer.submit(.setPrice(SetPrice(model: model, price: price, actor: "configuration")))
         }
+        let prices = writer.prices
+        for model in prices.entries.keys.sorted() where configuration.pricing[model] == nil {
+            guard let entry = prices.entry(for: model, at: now), entry.price != nil, entry.actor == "configuration"
+            else {
+                continue
+            }
+            logger.warning(
+                "a price that is no longer in the configuration stays in force; DELETE /v1/pricing/<model> ends it",
+                metadata: ["model": "\(model)"])
+        }
     }
 
     private func serve(_ client: HTTPClient) async throws {

@@ -2,15 +2,20 @@ import WireJSON
 
 /// Chat completions and their chunks; embeddings, which share their usage (OpenAI, API reference).
 extension AnswerReading {
-    mutating func readChat(_ json: inout JSONScanner, _ document: inout Document) throws(JSONError) {
+    /// Reads a chunk or an answer; false where it is neither.
+    mutating func readChat(_ json: inout JSONScanner, _ document: inout Document) throws(JSONError) -> Bool {
+        var isKnown = false
         while let name = try json.nextMember() {
             if json.equals(name, "choices"), json.peek() == .array {
+                isKnown = true
                 document.hasEmptyChoices = try choices(&json, &document)
                 if !document.hasEmptyChoices { isRecognised = true }
             } else if json.equals(name, "usage"), json.peek() == .object {
+                isKnown = true
                 document.hasUsage = true
                 try usage.read(&json)
             } else if json.equals(name, "x_groq"), json.peek() == .object {
+                isKnown = true
                 try json.enterObject()
                 while let inner = try json.nextMember() {
                     if json.equals(inner, "usage"), json.peek() == .object {
@@ -23,13 +28,16 @@ extension AnswerReading {
                 try readModel(&json)
             } else if json.equals(name, "error") {
                 try readError(&json)
+                isKnown = isKnown || hasError
             } else if json.equals(name, "data"), shape == .embeddings, json.peek() == .array {
                 isRecognised = true
+                isKnown = true
                 try json.skip()
             } else {
                 try json.skip()
             }
         }
+        return isKnown
     }
 
     /// Reads `choices`, and says whether there were none.

@@ -1,3 +1,4 @@
+public import Ledger
 import WireJSON
 
 /// What is known of an answer so far, from its events or from its whole body.
@@ -8,6 +9,8 @@ public struct AnswerReading: Sendable {
     public private(set) var servedModel: String?
     /// UTF-8 bytes of delivered output: text, reasoning, refusals and tool calls.
     public private(set) var outputBytes = 0
+    /// How much of it had come with the last usage report, or before.
+    private(set) var reportedBytes = 0
     /// Whether the answer, or one of its choices, has said why it finished.
     public internal(set) var hasFinishReason = false
     /// Whether the provider reported an error inside the answer.
@@ -35,6 +38,8 @@ public struct AnswerReading: Sendable {
     mutating func read(_ bytes: UnsafeBufferPointer<UInt8>) throws(JSONError) -> Document {
         var json = JSONScanner(bytes)
         var document = Document()
+        let reports = usage.reports
+        defer { if usage.reports != reports { reportedBytes = outputBytes } }
         if json.peek() == .array {
             // Gemini's answers and errors may come in an array.
             try Self.elements(&json) { json throws(JSONError) in try readObject(&json, &document) }
@@ -48,7 +53,10 @@ public struct AnswerReading: Sendable {
     private mutating func readObject(_ json: inout JSONScanner, _ document: inout Document) throws(JSONError) {
         try json.enterObject()
         switch shape {
-        case .chat, .embeddings: try readChat(&json, &document)
+        case .chat, .embeddings:
+            let isKnown = try readChat(&json, &document)
+            // Something was delivered, whatever it is.
+            if !isKnown { countUnread(json.offset) }
         case .responses: try readResponse(&json)
         case .messages: try readMessage(&json)
         case .gemini: try readGemini(&json)
@@ -63,6 +71,11 @@ public struct AnswerReading: Sendable {
         } catch {
             return false
         }
+    }
+
+    /// The report to be charged, within the bounds of the hold where it has to be estimated.
+    public func report(prompt size: PromptSize, bounds hold: HoldPlaced) -> UsageReport {
+        usage.report(self, prompt: size, bounds: hold)
     }
 
     // MARK: What the formats have in common
@@ -97,10 +110,16 @@ public struct AnswerReading: Sendable {
         if servedModel == nil { servedModel = json.decode(text) }
     }
 
-    /// Notes an error, where the value is one.
+    /// Notes an error, where the value is one: some providers write an empty one beside a good answer.
     mutating func readError(_ json: inout JSONScanner) throws(JSONError) {
-        if json.peek() != .null { hasError = true }
-        try json.skip()
+        let kind = json.peek()
+        let range = try json.skip()
+        switch kind {
+        case .object, .array, .string: if range.count > 2 { hasError = true }
+        case .bool: if json.equals(range, "true") { hasError = true }
+        case .number: hasError = true
+        default: break
+        }
     }
 
     /// Goes through the members of an object; anything else is skipped.

@@ -129,6 +129,9 @@ struct ServerSentEvent {
 }
 
 extension UnsafeBufferPointer<UInt8> {
+    /// Without the spaces at the end.
+    var trimmed: Self { Self(rebasing: self[..<((lastIndex { $0 != 0x20 } ?? -1) + 1)]) }
+
     /// Whether these are the bytes of a literal.
     func equals(_ literal: StaticString) -> Bool {
         guard count == literal.utf8CodeUnitCount else { return false }

@@ -197,7 +197,7 @@ public struct StreamMeter: Sendable {
     /// Reads the data of an event.
     private mutating func read(_ data: UnsafeBufferPointer<UInt8>, _ made: inout [UInt8]) -> Bool {
         guard !data.isEmpty else { return !isTranslated }
-        if data.equals("[DONE]") {
+        if data.trimmed.equals("[DONE]") {
             isDone = true
             return !isTranslated
         }

@@ -1,4 +1,4 @@
-public import Ledger
+import Ledger
 import WireJSON
 
 /// What has been seen of a provider's usage reports, field by field: per field the last report wins, and nothing is ever summed.
@@ -36,6 +36,8 @@ public struct UsageReading: Sendable {
     /// The last usage object.
     private var last: [UInt8]?
     public private(set) var hasRejected = false
+    /// How many usage objects have been seen.
+    private(set) var reports = 0
     /// Whether the figure of the output is final: Anthropic's first report has a seed in it.
     private(set) var isFinal = false
 
@@ -63,6 +65,7 @@ public struct UsageReading: Sendable {
     mutating func read(_ json: inout JSONScanner, _ report: Report = .final) throws(JSONError) {
         let range = try json.skip()
         let bytes = json.bytes(range)
+        reports += 1
         switch report {
         case .opening: opening = Array(bytes)
         case .final:
@@ -260,15 +263,19 @@ extension UsageReading {
     /// The report to be charged.
     ///
     /// What was not reported is estimated (``PromptSize/estimatedTokens``, and a token for each four bytes of delivered output), within the
-    /// bounds that the request was admitted with.
-    public func report(
-        _ shape: AnswerShape, prompt size: PromptSize, outputBytes: Int, bounds hold: HoldPlaced, servedModel: String?
-    ) -> UsageReport {
-        let billed = billed(shape, hasOutput: outputBytes > 0)
+    /// bounds that the request was admitted with. So is what came behind the last report: that says nothing of it.
+    func report(_ reading: AnswerReading, prompt size: PromptSize, bounds hold: HoldPlaced) -> UsageReport {
+        let (outputBytes, servedModel) = (reading.outputBytes, reading.servedModel)
+        var billed = billed(reading.shape, hasOutput: outputBytes > 0)
         var flags: Set<UsageFlag> = []
         if hasRejected || billed.isAbsurd { flags.insert(.rejectedUsage) }
         if billed.prompt == nil || billed.completion == nil { flags.insert(.estimated) }
         if isPresent, billed.prompt == 0, billed.completion == 0 { flags.insert(.zeroUsage) }
+        if let reported = billed.completion, outputBytes > reading.reportedBytes {
+            let later = Int64(clamping: (outputBytes - reading.reportedBytes + 3) / 4)
+            billed.completion = max(reported, min(reported + later, hold.outputBound))
+            flags.insert(.estimated)
+        }
         let prompt = billed.prompt ?? min(size.estimatedTokens, hold.promptBound)
         let completion = billed.completion ?? min(Int64(clamping: (outputBytes + 3) / 4), hold.outputBound)
         if billed.contradictsTotal || billed.cached + billed.cacheWrite + billed.cacheWriteHour > prompt

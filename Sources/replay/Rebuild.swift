@@ -15,7 +15,7 @@ struct Rebuild: ParsableCommand {
     func run() throws {
         do {
             // Opening for writing would create a ledger where there is none.
-            _ = try LedgerFile(path: ledger.database)
+            try checkHistory(try LedgerFile(path: ledger.database))
             let writable = try SQLiteLedger(path: ledger.database)
             var progress = ProgressLine(total: try writable.head().position)
             let (before, after) = try writable.rebuildProjections { progress.update($0) }
@@ -34,8 +34,30 @@ struct Rebuild: ParsableCommand {
                     "before \(before)\nafter  \(after)\n\(before == after ? "nothing differed" : "the projections differed and were replaced")"
                 )
             }
+        } catch let code as ExitCode {
+            throw code
         } catch {
             throw unusable(error)
         }
+    }
+
+    /// Refuses to compute anything from a history that was changed: exit code 1.
+    private func checkHistory(_ file: LedgerFile) throws {
+        let problem = try file.snapshot { view -> String? in
+            var chain = ChainAuditor()
+            var batch = CanonicalEvents.batch()
+            var finding: Finding?
+            try view.scan { row, hash in
+                finding = chain.check(row, hash: hash, appendingTo: &batch)
+                batch.removeAll()
+                return finding == nil
+            }
+            if let finding { return finding.description }
+            let known = try view.usageCheckpoint()
+            return known > chain.head.position ? "events are missing behind position \(chain.head.position)" : nil
+        }
+        guard let problem else { return }
+        complain("replay: the history is unsound, and nothing was rebuilt: \(problem)")
+        throw ExitCode(1)
     }
 }

@@ -179,6 +179,28 @@ struct ConfigurationTests {
         }
     }
 
+    @Test(
+        "an upstream that could not be called is refused with its line",
+        arguments: [
+            "api_base: http://127.0.0.1:99999/v1\n    api_key: x", "api_base: http://127.0.0.1:0/v1\n    api_key: x",
+            "api_base: http:///v1\n    api_key: x", "api_base: ftp://a/v1\n    api_key: x", "api_base: http://a/v1",
+            "api_base: http://a/v1\n    api_key: \"a\\r\\nx-other: b\"", "api_base: http://a/v1\n    api_key: \"a b\"",
+        ])
+    func unreachable(provider: String) {
+        let error = #expect(throws: ConfigurationError.self) {
+            try Self.read(Self.minimal + "providers:\n  up:\n    " + provider + "\n")
+        }
+        #expect(error?.description.hasPrefix("line 3: 'providers.up.api_") == true, "\(error?.description ?? "")")
+    }
+
+    @Test("a wrong value is blamed on the variable that it came from")
+    func blamed() {
+        let error = #expect(throws: ConfigurationError.self) {
+            try Self.read("port: 80\n" + Self.minimal, ["GATEWAY_PORT": "many"])
+        }
+        #expect(error?.description.hasPrefix("'GATEWAY_PORT' ") == true, "\(error?.description ?? "")")
+    }
+
     @Test("a variable that overrides nothing is refused among the limits, and named elsewhere")
     func strayVariables() throws {
         #expect(throws: ConfigurationError.self) { try Self.read(Self.minimal, ["GATEWAY_LIMITS_QUEUE_LENGHT": "17"]) }

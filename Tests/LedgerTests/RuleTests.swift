@@ -192,6 +192,18 @@ struct AdmissionTests {
         #expect(ledger.alice.holds[.number(1)]?.placed.outputBound == 50_000)
     }
 
+    @Test("a price that another actor sets is an event also where it is equal")
+    func samePrice() throws {
+        var ledger = try TestLedger.standard()
+        let price = try #require(Price(input: 1_000_000, output: 2_000_000))
+        let before = ledger.events.count
+        try ledger.send(.setPrice(SetPrice(model: "up:model", price: price, actor: "test")))
+        #expect(ledger.events.count == before)
+        try ledger.send(.setPrice(SetPrice(model: "up:model", price: price, actor: "master")))
+        #expect(ledger.events.count == before + 1)
+        #expect(ledger.prices.entry(for: "up:model", at: ledger.now)?.actor == "master")
+    }
+
     @Test("the price of admission stays the price of the charge")
     func priceChange() throws {
         var ledger = try TestLedger.standard()

@@ -163,6 +163,57 @@ struct StreamMeterTests {
         #expect(meter.reading.hasError && meter.reading.outputBytes == 0 && !meter.hasUnreadEvents)
     }
 
+    /// A report says nothing of what comes behind it.
+    @Test("output behind the last report is estimated and added", arguments: [1, 100_000])
+    func behindTheReport(size: Int) throws {
+        let text = String(repeating: "word", count: 100)
+        let first = #"data: {"choices":[{"delta":{"content":"a"}}],"usage":{"prompt_tokens":10,"completion_tokens":1}}"#
+        let later = #"data: {"choices":[{"delta":{"content":"\#(text)"},"finish_reason":"stop"}]}"#
+        let (meter, _) = Self.run([first, later, "data: [DONE] "].map { $0 + "\n\n" }.joined(), size: size, .whole)
+        #expect(meter.isDone)
+        let report = meter.reading.report(prompt: PromptSize(textBytes: 40, mediaTokens: 0), bounds: try Self.hold())
+        #expect(report.usage.prompt == 10 && report.usage.completion == 101 && report.flags == [.estimated])
+        let (whole, _) = Self.run([first, Self.usage, Self.done].map { $0 + "\n\n" }.joined(), size: size, .whole)
+        let exact = whole.reading.report(prompt: PromptSize(textBytes: 40, mediaTokens: 0), bounds: try Self.hold())
+        #expect(exact.usage.completion == 5 && exact.flags == [])
+    }
+
+    /// A hold of 100 prompt tokens and 1000 of output.
+    private static func hold() throws -> HoldPlaced {
+        let data =
+            #"{"request":"r","model":"up:served","endpoint":"e","prompt_bound":100,"output_bound":1000,"wanted_output":1000,"price":{"version":1,"input":1,"output":1},"micro_credits_per_usd":10000000,"amount":0}"#
+        guard case .holdPlaced(let hold) = try LedgerEvent(type: "hold_placed.v1", data: Array(data.utf8)) else {
+            throw CancellationError()
+        }
+        return hold
+    }
+
+    @Test(
+        "JSON of another shape is counted as it is written",
+        arguments: [
+            #"{"response":"TEXT"}"#, #"{"choices":{"content":"TEXT"}}"#,
+            #"{"type":"content_block_delta","delta":{"text":"TEXT"}}"#,
+        ])
+    func otherDocuments(event: String) {
+        let text = String(repeating: "x", count: 4000)
+        let line = "data: " + event.replacingOccurrences(of: "TEXT", with: text) + "\n\n"
+        let (meter, _) = Self.run(line, size: 1000, .whole)
+        #expect(meter.reading.outputBytes >= 4000)
+    }
+
+    @Test(
+        "an empty error beside a good answer is none",
+        arguments: [
+            ("null", true), ("\"\"", true), ("false", true), ("{}", true), ("{\"message\":\"no\"}", false),
+            ("\"no\"", false),
+            ("true", false), ("503", false),
+        ])
+    func emptyError(error: String, isAnswer: Bool) {
+        var reading = AnswerReading(.chat(.standard))
+        let body = #"{"choices":[{"message":{"content":"x"}}],"error":\#(error)}"#
+        #expect(Array(body.utf8).withUnsafeBufferPointer { reading.readBody($0) } == isAnswer)
+    }
+
     @Test("an answer without any choice and without usage is none")
     func empty() {
         for (body, isAnswer) in [

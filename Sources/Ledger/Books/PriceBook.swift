@@ -54,14 +54,20 @@ public struct PriceBook: Hashable, Sendable {
 }
 
 extension PriceBook {
-    /// Sets a price from an instant on; nothing where the same price is in force then already.
+    /// Sets a price from an instant on; nothing where the same actor has set the same price, and it is in force then.
+    ///
+    /// Another actor's is an event also where it is equal: what the API has set no longer follows the file.
     ///
     /// An instant in the past is refused: a charge's price must stay the price that was valid.
     func set(_ command: SetPrice, at now: Timestamp) throws(Refusal) -> [Draft] {
         let validFrom = command.validFrom ?? now
         guard validFrom >= now else { throw .instantInThePast }
         guard let model = ModelKey(command.model), model.description == command.model else { throw .invalidModel }
-        if let current = entry(for: command.model, at: validFrom), current.price == command.price { return [] }
+        if let current = entry(for: command.model, at: validFrom), current.price == command.price,
+            current.actor == command.actor
+        {
+            return []
+        }
         let event = PriceSet(model: command.model, price: command.price, validFrom: validFrom, actor: command.actor)
         return [Draft(event: .priceSet(event), key: command.key ?? "price:\(version + 1)", effectiveAt: validFrom)]
     }

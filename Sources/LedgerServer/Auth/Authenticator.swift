@@ -49,7 +49,8 @@ final class Authenticator: Sendable {
         guard let header else {
             throw Self.unauthorized("missing_credentials", "Missing X-AnyLLM-Key or Authorization header")
         }
-        guard header.hasPrefix("Bearer "), header.utf8.count > 7 else {
+        // The scheme's name is the same in any case (RFC 9110, section 11.1).
+        guard header.prefix(7).lowercased() == "bearer ", header.utf8.count > 7 else {
             throw Self.unauthorized("invalid_header", "Invalid header format. Expected 'Bearer <token>'")
         }
         let token = String(header.dropFirst(7))

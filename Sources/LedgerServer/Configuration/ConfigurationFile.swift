@@ -152,43 +152,53 @@ struct ConfigurationSection {
         return result + rest
     }
 
+    /// What a wrong value is to be blamed on: the variable that overrides it, else the key and its line.
+    private func place(of key: String) -> (key: String, line: Int?) {
+        if let environmentPrefix, environment[environmentPrefix + key.uppercased()] != nil {
+            return (environmentPrefix + key.uppercased(), nil)
+        }
+        return (fullKey(key), members.first { $0.key == key }?.line)
+    }
+
     mutating func integer(_ key: String, in range: ClosedRange<Int>) throws(ConfigurationError) -> Int? {
-        let line = members.first { $0.key == key }?.line
+        let place = place(of: key)
         guard let text = try string(key) else { return nil }
         guard let value = Int(text), range.contains(value) else {
             throw ConfigurationError(
-                "must be a whole number from \(range.lowerBound) to \(range.upperBound)", key: fullKey(key), line: line)
+                "must be a whole number from \(range.lowerBound) to \(range.upperBound)", key: place.key,
+                line: place.line)
         }
         return value
     }
 
     mutating func boolean(_ key: String) throws(ConfigurationError) -> Bool? {
-        let line = members.first { $0.key == key }?.line
+        let place = place(of: key)
         guard let text = try string(key) else { return nil }
         switch text.lowercased() {
         case "true", "yes", "on", "1": return true
         case "false", "no", "off", "0": return false
-        default: throw ConfigurationError("must be true or false", key: fullKey(key), line: line)
+        default: throw ConfigurationError("must be true or false", key: place.key, line: place.line)
         }
     }
 
     /// US dollars per million tokens with at most six decimals, as micro-USD.
     mutating func price(_ key: String) throws(ConfigurationError) -> Int64? {
-        let line = members.first { $0.key == key }?.line
+        let place = place(of: key)
         guard let text = try string(key) else { return nil }
         guard let figure = Price.figure(usdPerMillion: text) else {
             throw ConfigurationError(
-                "must be a price in USD from 0 to 10000 with at most six decimals", key: fullKey(key), line: line)
+                "must be a price in USD from 0 to 10000 with at most six decimals", key: place.key, line: place.line)
         }
         return figure
     }
 
     /// One of some words.
     mutating func choice(_ key: String, _ words: [String]) throws(ConfigurationError) -> String? {
-        let line = members.first { $0.key == key }?.line
+        let place = place(of: key)
         guard let text = try string(key) else { return nil }
         guard words.contains(text) else {
-            throw ConfigurationError("must be one of \(words.joined(separator: ", "))", key: fullKey(key), line: line)
+            throw ConfigurationError(
+                "must be one of \(words.joined(separator: ", "))", key: place.key, line: place.line)
         }
         return text
     }

@@ -134,6 +134,9 @@ struct ServerConfiguration: Sendable {
         let fileHost = try file.string("host")
         self.host = host ?? fileHost ?? "127.0.0.1"
         let filePort = try file.integer("port", in: 0...65_535)
+        if let port, !(0...65_535).contains(port) {
+            throw ConfigurationError("must be a whole number from 0 to 65535", key: "--port")
+        }
         self.port = port ?? filePort ?? 8000
         guard let masterKey = try file.string("master_key"), !masterKey.isEmpty else {
             throw ConfigurationError(
@@ -178,6 +181,7 @@ struct ServerConfiguration: Sendable {
             guard ModelKey(provider: name, model: "any") != nil else {
                 throw section.error(name, "is no name for a provider: use letters, digits, '-' and '_'")
             }
+            let line = section.line(of: name)
             guard var provider = try section.section(name) else { continue }
             let kind =
                 try provider.choice("kind", ["openai", "demo"]).flatMap(ProviderConfiguration.Kind.init) ?? .openai
@@ -185,15 +189,22 @@ struct ServerConfiguration: Sendable {
             let key = try provider.string("api_key")
             if kind == .openai {
                 guard let base, let url = URL(string: base), ["http", "https"].contains(url.scheme ?? ""),
-                    url.host != nil
+                    url.host?.isEmpty == false, (1...65_535).contains(url.port ?? 80)
                 else {
                     throw ConfigurationError(
                         "must be the http or https URL that '/chat/completions' is added to",
-                        key: "providers.\(name).api_base")
+                        key: "providers.\(name).api_base", line: line)
                 }
-                guard key != nil else {
+                guard let key else {
                     throw ConfigurationError(
-                        "is missing (write \"\" for an upstream that wants none)", key: "providers.\(name).api_key")
+                        "is missing (write \"\" for an upstream that wants none)", key: "providers.\(name).api_key",
+                        line: line)
+                }
+                // It is sent in a header.
+                guard key.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else {
+                    throw ConfigurationError(
+                        "must be of printable ASCII characters without spaces", key: "providers.\(name).api_key",
+                        line: line)
                 }
             }
             let field = try provider.choice("max_tokens_field", ["max_tokens", "max_completion_tokens"])

@@ -224,9 +224,7 @@ struct Exchange: Sendable {
 
     @inline(never)
     private func report(_ reading: AnswerReading) -> UsageReport {
-        reading.usage.report(
-            reading.shape, prompt: prompt, outputBytes: reading.outputBytes, bounds: hold,
-            servedModel: reading.servedModel)
+        reading.report(prompt: prompt, bounds: hold)
     }
 
     @inline(never)

@@ -38,8 +38,7 @@ struct KeyRoutes: Sendable {
             metadata: try fields.object("metadata") ?? "{}", createdAt: now,
             expiresAt: try fields.instant("expires_at"))
         if try await directory.user(user) == nil {
-            try await users.openAccount(user)
-            _ = try await directory.insert(User(id: user, createdAt: now))
+            _ = try await users.create(User(id: user, createdAt: now), blocked: false)
         }
         try await directory.insert(key)
         return Response.json { json in

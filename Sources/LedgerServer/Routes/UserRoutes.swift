@@ -31,18 +31,19 @@ struct UserRoutes: Sendable {
             id: id, alias: try fields.string("alias"), budgetID: try fields.string("budget_id"),
             metadata: try fields.object("metadata") ?? "{}", createdAt: SystemClock.now())
         let blocked = try fields.bool("blocked") ?? false
-        try await openAccount(id)
-        // An id that was erased before may come again: what the account was blocked for then does not bind now.
-        guard try await directory.insert(user) else {
+        guard try await create(user, blocked: blocked) else {
             throw GatewayError(.conflict, "user_exists", "User with id '\(id)' already exists")
         }
-        try await setBlocked(id, blocked)
         return try await render(user)
     }
 
-    /// Opens an account on the FREE plan; nothing where it is open. No bonus comes by this door.
-    func openAccount(_ id: AccountID) async throws {
-        _ = try await writer.submit(Command(account: id, action: .open(plan: "FREE")))
+    /// Opens an account on the FREE plan, where there is none, and adds its user; false where that exists. No bonus comes by this door.
+    func create(_ user: User, blocked: Bool) async throws -> Bool {
+        _ = try await writer.submit(Command(account: user.id, action: .open(plan: "FREE")))
+        // An id that was erased before may come again: what the account was blocked for then does not bind now.
+        guard try await directory.insert(user) else { return false }
+        try await setBlocked(user.id, blocked)
+        return true
     }
 
     private func setBlocked(_ id: AccountID, _ blocked: Bool) async throws {

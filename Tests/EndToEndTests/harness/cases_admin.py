@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import wire
 from checks import Checks, case, detail, fields
+from gateway import PRICE as FILE_PRICE
 from world import World
 
 USER = ("user_id alias email spend budget_id budget_started_at next_budget_reset_at blocked created_at updated_at metadata "
@@ -48,7 +49,7 @@ def missing(check: Checks, response: wire.Response, field: str) -> None:
 @case
 async def keys_users_pricing() -> None:
     """Users, keys and prices are made, listed, changed and deleted as the contract says, to the field."""
-    async with World(["up:finish", "up:no-usage", "up:slow"]) as world:
+    async with World(["up:finish", "up:no-usage", "up:slow", "up:comments", "up:dropped"]) as world:
         await users(world)
         await keys(world)
         await prices(world)
@@ -97,6 +98,9 @@ async def users(world: World) -> None:
         listed = {user["user_id"] for user in await gateway.wanted("GET", "/v1/users")}
         check.that("alice" in listed and "gone" not in listed, f"the list of users: {listed}")
         check.that([e for e in await gateway.events() if e["account"] == "gone" and e["name"] == "request_charged"], "the ledger lost the charge")
+        again = await gateway.wanted("POST", "/v1/keys", {"user_id": "gone"})
+        check.equal((await gateway.answer(again["key"], "up:finish")).status, 200, "status of a request of the user who is created anew with a key")
+        check.equal((await gateway.wanted("GET", "/v1/users/gone"))["blocked"], False, "blocked")
 
 
 async def keys(world: World) -> None:
@@ -196,7 +200,17 @@ async def prices(world: World) -> None:
         check.equal(Decimal(response.header("x-ledger-charged-credits") or 0), Decimal("0.00051"), "charged credits")
     with check.about("an API's price outlives a restart; the file's does not overwrite it"):
         await gateway.wanted("POST", "/v1/pricing", {"model_key": "up:finish", "input_price_per_million": 3, "output_price_per_million": 4})
+        # Equal to the file's, and the API's all the same.
+        await gateway.wanted("POST", "/v1/pricing", {"model_key": "up:comments", **FILE_PRICE})
+        gateway.config["pricing"]["up:comments"]["input_price_per_million"] = 5.0
+        gateway.config["pricing"]["up:no-usage"]["output_price_per_million"] = 6.0
+        del gateway.config["pricing"]["up:dropped"]
+        gateway.write_config()
         await gateway.restart()
+        check.equal((await gateway.wanted("GET", "/v1/pricing/up:comments"))["input_price_per_million"], 1, "a price that the API set as the file had it")
+        check.equal((await gateway.wanted("GET", "/v1/pricing/up:no-usage"))["output_price_per_million"], 6, "a price that follows the file")
+        warned = [line for line in gateway.output if "up:dropped" in line and "stays in force" in line]
+        check.that(warned, "no warning of a price that the file no longer has")
         check.equal((await gateway.wanted("GET", "/v1/pricing/up:finish"))["input_price_per_million"], 3, "the input price")
         check.equal((await gateway.wanted("GET", "/v1/pricing/up:no-usage"))["input_price_per_million"], 1, "another's input price")
     with check.about("deleting"):

@@ -142,6 +142,8 @@ async def missing_rows(world: World, database: Path, events: list[dict], head: s
             with Forger(copy) as forger:
                 forger.run(sql, *values)
             await unsound(world, copy, places)
+            code, out, err = await world.gateway.replay("rebuild", copy)
+            check.that(code == 1 and "nothing was rebuilt" in err, f"rebuild gave {code}: {(out + err)[:300]}")
     with check.about("swapped rows"):
         copy = ledgerfile.copy(database, "copy")
         with Forger(copy) as forger:
@@ -161,6 +163,8 @@ async def missing_rows(world: World, database: Path, events: list[dict], head: s
             copy = ledgerfile.copy(database, "copy")
             with Forger(copy) as forger:
                 forger.run("DELETE FROM events WHERE position > ?", last - count)
+            code, out, err = await world.gateway.replay("rebuild", copy)
+            check.that(code == 1 and "events are missing" in err, f"rebuild gave {code}: {(out + err)[:300]}")
             await unsound(world, copy, None, None, "--expect-head", head)
             code, out, err = await world.gateway.replay("verify", copy, "--expect-head", head)
             check.that(code == 1 and f"position {last}" in out + err, f"exit code {code}; the kept head's position is not named: {(out + err)[:600]}")
