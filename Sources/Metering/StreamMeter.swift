@@ -9,8 +9,9 @@ import WireJSON
 ///
 /// Source: the WHATWG HTML standard, section 9.2 (server-sent events).
 public struct StreamMeter: Sendable {
-    /// The longest event that is read; where events are translated, a picture may be in one.
+    /// The longest event that is read.
     public static let maximumEventBytes = 1 << 20
+    /// The longest event that is translated: a picture may be in one.
     public static let maximumTranslatedEventBytes = 32 << 20
 
     /// What becomes of the events.
@@ -60,7 +61,14 @@ public struct StreamMeter: Sendable {
 
     /// Reads a piece, and says what to send on.
     public mutating func consume(_ piece: UnsafeBufferPointer<UInt8>) -> Forward {
-        if isDocument == nil { isDocument = Self.isDocument(piece) }
+        if isDocument == nil {
+            isDocument = Self.isDocument(piece)
+            if isDocument == true, case .withoutUsageChunk = passage, !event.isEmpty {
+                // White space that was held back goes out with it.
+                _ = add(piece)
+                return .bytes(event)
+            }
+        }
         if isDocument == true { return add(piece) }
         var marks = EventSplitter.Marks()
         var output = Output(isPiece: event.isEmpty && !isTranslated)
@@ -101,7 +109,8 @@ public struct StreamMeter: Sendable {
     public mutating func finish() -> [UInt8] {
         var output: [UInt8] = []
         if isDocument == true {
-            let document = event
+            // Behind a byte order mark.
+            let document = Array(event.drop { $0 != 0x7B && $0 != 0x5B })
             event = []
             _ = document.withUnsafeBufferPointer { read($0, &output) }
             return output

@@ -14,7 +14,7 @@ public struct AnthropicRequest: Sendable {
         json.beginObject()
         json.field("model", model)
         json.field("max_tokens", maxTokens)
-        try Self.write(chat.messages, to: &json)
+        try Self.writeConversation(chat, to: &json)
         if isStream { json.field("stream", true) }
         try Self.writeTools(&chat, to: &json)
         try Self.writeSettings(&chat, maxTokens: maxTokens, to: &json)
@@ -27,40 +27,26 @@ public struct AnthropicRequest: Sendable {
 
     // MARK: The conversation
 
-    /// Instructions stand outside of the conversation; what follows each other of one role is one message there.
-    private static func write(_ messages: [ChatMessage], to json: inout JSONWriter) throws {
-        let system = messages.filter { $0.role == .system }
-        if !system.isEmpty {
+    private static func writeConversation(_ chat: ChatDocument, to json: inout JSONWriter) throws {
+        let instructions = try chat.instructions()
+        if !instructions.isEmpty {
             json.name("system")
             json.beginArray()
-            for part in system.flatMap(\.parts) {
-                guard part.text != nil else { throw Untranslatable.unsupported(part.path, by: provider) }
-                try write(part, to: &json)
-            }
+            for part in instructions { try write(part, to: &json) }
             json.endArray()
         }
         json.name("messages")
         json.beginArray()
-        var open: String?
-        for message in messages where message.role != .system {
-            let role = message.role == .assistant ? "assistant" : "user"
-            if role != open {
-                if open != nil { end(&json) }
-                json.beginObject()
-                json.field("role", role)
-                json.name("content")
-                json.beginArray()
-                open = role
-            }
-            try write(message, to: &json)
+        for turn in chat.turns {
+            json.beginObject()
+            json.field("role", turn.isAnswer ? "assistant" : "user")
+            json.name("content")
+            json.beginArray()
+            for message in turn.messages { try write(message, to: &json) }
+            json.endArray()
+            json.endObject()
         }
-        if open != nil { end(&json) }
         json.endArray()
-    }
-
-    private static func end(_ json: inout JSONWriter) {
-        json.endArray()
-        json.endObject()
     }
 
     private static func write(_ message: ChatMessage, to json: inout JSONWriter) throws {

@@ -58,6 +58,28 @@ struct ChatDocument {
         }
     }
 
+    /// What is no part of the conversation: the texts of all instructions, in their order.
+    func instructions() throws(Untranslatable) -> [ChatPart] {
+        var parts: [ChatPart] = []
+        for part in messages.filter({ $0.role == .system }).flatMap(\.parts) {
+            guard part.text != nil else { throw .unsupported(part.path, by: provider) }
+            parts.append(part)
+        }
+        return parts
+    }
+
+    /// The conversation: what follows each other of one side is one message for the provider; a tool's result is the user's.
+    var turns: [(isAnswer: Bool, messages: [ChatMessage])] {
+        messages.filter { $0.role != .system }.reduce(into: []) { turns, message in
+            let isAnswer = message.role == .assistant
+            if turns.last?.isAnswer == isAnswer {
+                turns[turns.count - 1].messages.append(message)
+            } else {
+                turns.append((isAnswer, [message]))
+            }
+        }
+    }
+
     /// A member, unless it is null; from now on it counts as translated.
     mutating func take(_ name: String) -> JSONValue? {
         seen.insert(name)

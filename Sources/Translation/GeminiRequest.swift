@@ -12,7 +12,7 @@ public struct GeminiRequest: Sendable {
         var chat = try ChatDocument(chat, for: Self.provider)
         var json = JSONWriter(reserving: 4096)
         json.beginObject()
-        try Self.write(chat.messages, to: &json)
+        try Self.writeConversation(chat, to: &json)
         try Self.writeTools(&chat, to: &json)
         try Self.writeSettings(&chat, maxTokens: maxTokens, to: &json)
         try chat.finish()
@@ -22,17 +22,14 @@ public struct GeminiRequest: Sendable {
 
     // MARK: The conversation
 
-    private static func write(_ messages: [ChatMessage], to json: inout JSONWriter) throws {
-        let system = messages.filter { $0.role == .system }.flatMap(\.parts)
-        if !system.isEmpty {
+    private static func writeConversation(_ chat: ChatDocument, to json: inout JSONWriter) throws {
+        let instructions = try chat.instructions()
+        if !instructions.isEmpty {
             json.name("systemInstruction")
             json.beginObject()
             json.name("parts")
             json.beginArray()
-            for part in system {
-                guard part.text != nil else { throw Untranslatable.unsupported(part.path, by: provider) }
-                try write(part, to: &json)
-            }
+            for part in instructions { try write(part, to: &json) }
             json.endArray()
             json.endObject()
         }
@@ -40,31 +37,23 @@ public struct GeminiRequest: Sendable {
         var functions: [String: String] = [:]
         json.name("contents")
         json.beginArray()
-        var open: String?
-        for message in messages where message.role != .system {
-            let role = message.role == .assistant ? "model" : "user"
-            if role != open {
-                if open != nil { end(&json) }
-                json.beginObject()
-                json.field("role", role)
-                json.name("parts")
-                json.beginArray()
-                open = role
+        for turn in chat.turns {
+            json.beginObject()
+            json.field("role", turn.isAnswer ? "model" : "user")
+            json.name("parts")
+            json.beginArray()
+            for message in turn.messages {
+                for call in message.toolCalls { functions[call.id] = call.name }
+                if message.role == .tool {
+                    try writeResult(message, functions, to: &json)
+                } else {
+                    try write(message, to: &json)
+                }
             }
-            for call in message.toolCalls { functions[call.id] = call.name }
-            if message.role == .tool {
-                try writeResult(message, functions, to: &json)
-            } else {
-                try write(message, to: &json)
-            }
+            json.endArray()
+            json.endObject()
         }
-        if open != nil { end(&json) }
         json.endArray()
-    }
-
-    private static func end(_ json: inout JSONWriter) {
-        json.endArray()
-        json.endObject()
     }
 
     private static func write(_ message: ChatMessage, to json: inout JSONWriter) throws {

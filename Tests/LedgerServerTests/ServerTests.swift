@@ -10,7 +10,7 @@ struct ModelRequestTests {
     static let model = ModelConfiguration(defaultMaxOutputTokens: 8192)
 
     static func upstream(_ body: String, bound: Int64? = nil) throws -> String {
-        let chat = try ModelRequest(Array(body.utf8), door: .chat, media: model)
+        let chat = try ModelRequest(Array(body.utf8), endpoint: .chat, media: model)
         return String(
             decoding: chat.upstreamBody(model: "m", outputBound: bound, boundField: "max_tokens"), as: UTF8.self)
     }
@@ -76,24 +76,26 @@ struct ModelRequestTests {
                 + "}",
         ])
     func refused(body: String) {
-        #expect(throws: GatewayError.self) { try ModelRequest(Array(body.utf8), door: .chat, media: Self.model) }
+        #expect(throws: GatewayError.self) { try ModelRequest(Array(body.utf8), endpoint: .chat, media: Self.model) }
     }
 
     @Test("the prompt's size counts decoded text, and images by their figure")
     func size() throws {
         let escaped = #"{"model":"a:b","messages":[{"role":"user","content":"\u4e16\u754c"}]}"#
         let plain = #"{"model":"a:b","messages":[{"role":"user","content":"世界"}]}"#
-        let sizes = try [escaped, plain].map { try ModelRequest(Array($0.utf8), door: .chat, media: Self.model).size }
+        let sizes = try [escaped, plain].map {
+            try ModelRequest(Array($0.utf8), endpoint: .chat, media: Self.model).size
+        }
         #expect(sizes[0] == sizes[1])
         #expect(sizes[0].textBytes >= 6)
         let image = String(repeating: "A", count: 100_000)
         let body =
             #"{"model":"a:b","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,\#(image)"}}]}]}"#
-        let size = try ModelRequest(Array(body.utf8), door: .chat, media: Self.model).size
+        let size = try ModelRequest(Array(body.utf8), endpoint: .chat, media: Self.model).size
         #expect(size.mediaTokens == 4096 && size.textBytes < 200)
         // Settings are no prompt; unknown fields may be.
         let more = #"{"model":"a:b","messages":[],"metadata":{"a":"\#(image)"},"unknown":"\#(image)"}"#
-        let counted = try ModelRequest(Array(more.utf8), door: .chat, media: Self.model).size.textBytes
+        let counted = try ModelRequest(Array(more.utf8), endpoint: .chat, media: Self.model).size.textBytes
         #expect((100_000..<101_000).contains(counted))
     }
 
@@ -114,7 +116,7 @@ struct ModelRequestTests {
         let body =
             #"{"model":"a:b","messages":[\#(message)],"tools":[{"type":"function","function":{"parameters":{"type":"image_url","image_url":1,"description":"TEXT"}}}]}"#
             .replacingOccurrences(of: "TEXT", with: text)
-        let size = try ModelRequest(Array(body.utf8), door: .chat, media: Self.model).size
+        let size = try ModelRequest(Array(body.utf8), endpoint: .chat, media: Self.model).size
         #expect(size.textBytes > 100_000)
     }
 
@@ -131,7 +133,7 @@ struct ModelRequestTests {
         ] as [(String, Int64)])
     func media(part: String, tokens: Int64) throws {
         let body = #"{"model":"a:b","messages":[{"role":"user","content":[\#(part)]}]}"#
-        #expect(try ModelRequest(Array(body.utf8), door: .chat, media: Self.model).size.mediaTokens == tokens)
+        #expect(try ModelRequest(Array(body.utf8), endpoint: .chat, media: Self.model).size.mediaTokens == tokens)
     }
 
     @Test(
@@ -152,7 +154,7 @@ struct ModelRequestTests {
             ),
         ])
     func renamed(body: String, expected: String) throws {
-        let request = try ModelRequest(Array(body.utf8), door: .chat, media: Self.model)
+        let request = try ModelRequest(Array(body.utf8), endpoint: .chat, media: Self.model)
         let sent = request.upstreamBody(model: "m", outputBound: nil, boundField: "max_tokens", isOnlyBound: true)
         #expect(String(decoding: sent, as: UTF8.self) == expected)
         let untouched = request.upstreamBody(model: "u:m", outputBound: nil, boundField: "max_tokens")
@@ -162,7 +164,7 @@ struct ModelRequestTests {
     @Test("the larger of two bounds counts")
     func bounds() throws {
         let body = #"{"model":"a:b","messages":[],"max_tokens":5,"max_completion_tokens":9}"#
-        #expect(try ModelRequest(Array(body.utf8), door: .chat, media: Self.model).maxTokens == 9)
+        #expect(try ModelRequest(Array(body.utf8), endpoint: .chat, media: Self.model).maxTokens == 9)
     }
 }
 

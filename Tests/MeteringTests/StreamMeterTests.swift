@@ -11,24 +11,33 @@ struct StreamMeterTests {
     static let usage = #"data: {"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}}"#
     static let done = "data: [DONE]"
 
-    /// A stream, its pieces cut by `size` bytes, metered; gives the meter and what is sent on.
-    static func run(_ lines: [String], size: Int, crlf: Bool = false, removing: Bool) -> (StreamMeter, [UInt8], [UInt8])
-    {
-        let end = crlf ? "\r\n\r\n" : "\n\n"
-        let bytes = Array(lines.map { $0 + end }.joined().utf8)
-        var meter = StreamMeter(.chat(.standard), removing ? .withoutUsageChunk : .whole)
+    /// Feeds a meter with bytes, cut by `size`, and gives it and what it sends on.
+    static func feed(_ bytes: [UInt8], size: Int, _ passage: StreamMeter.Passage) -> (StreamMeter, [UInt8]) {
+        var meter = StreamMeter(.chat(.standard), passage)
         var output: [UInt8] = []
-        var start = 0
-        while start < bytes.count {
+        for start in stride(from: 0, to: bytes.count, by: size) {
             let piece = Array(bytes[start..<min(bytes.count, start + size)])
             switch piece.withUnsafeBufferPointer({ meter.consume($0) }) {
             case .piece: output += piece
             case .bytes(let bytes): output += bytes
             }
-            start += size
         }
         output += meter.finish()
+        return (meter, output)
+    }
+
+    /// A stream of lines; gives the meter, what is sent on, and what came in.
+    static func run(_ lines: [String], size: Int, crlf: Bool = false, removing: Bool) -> (StreamMeter, [UInt8], [UInt8])
+    {
+        let bytes = Array(lines.map { $0 + (crlf ? "\r\n\r\n" : "\n\n") }.joined().utf8)
+        let (meter, output) = feed(bytes, size: size, removing ? .withoutUsageChunk : .whole)
         return (meter, output, bytes)
+    }
+
+    /// Any text; gives the meter and what is sent on.
+    static func run(_ text: String, size: Int, _ passage: StreamMeter.Passage) -> (StreamMeter, String) {
+        let (meter, output) = feed(Array(text.utf8), size: size, passage)
+        return (meter, String(decoding: output, as: UTF8.self))
     }
 
     @Test(
@@ -78,35 +87,10 @@ struct StreamMeterTests {
     func bareBody(size: Int, ended: Bool) {
         let body =
             #"{"choices":[{"message":{"content":"hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}}"#
-        var meter = StreamMeter(.chat(.standard), .withoutUsageChunk)
-        var output: [UInt8] = []
         let bytes = Array((body + (ended ? "\n" : "")).utf8)
-        for start in stride(from: 0, to: bytes.count, by: size) {
-            let piece = Array(bytes[start..<min(bytes.count, start + size)])
-            switch piece.withUnsafeBufferPointer({ meter.consume($0) }) {
-            case .piece: output += piece
-            case .bytes(let bytes): output += bytes
-            }
-        }
-        output += meter.finish()
+        let (meter, output) = Self.feed(bytes, size: size, .withoutUsageChunk)
         #expect(output == bytes)
         #expect(meter.billed.completion == 5 && meter.isComplete)
-    }
-
-    /// The whole of what a meter is given, cut by `size`; and what it sends on.
-    static func run(_ text: String, size: Int, _ passage: StreamMeter.Passage) -> (StreamMeter, String) {
-        let bytes = Array(text.utf8)
-        var meter = StreamMeter(.chat(.standard), passage)
-        var output: [UInt8] = []
-        for start in stride(from: 0, to: bytes.count, by: size) {
-            let piece = Array(bytes[start..<min(bytes.count, start + size)])
-            switch piece.withUnsafeBufferPointer({ meter.consume($0) }) {
-            case .piece: output += piece
-            case .bytes(let bytes): output += bytes
-            }
-        }
-        output += meter.finish()
-        return (meter, String(decoding: output, as: UTF8.self))
     }
 
     /// A stream's lines may end with CR, LF or both; a byte order mark may stand before it (WHATWG HTML, 9.2.5).
@@ -155,7 +139,7 @@ struct StreamMeterTests {
         "an error that is a document is no output, however it is written", arguments: [1, 7, 100_000],
         [
             "{\n  \"error\": {\n\n    \"message\": \"no\"\n  }\n}\n", "{\"error\":{\"message\":\"no\"}}",
-            "\n[{\"error\":{\"code\":503}}]",
+            "\n[{\"error\":{\"code\":503}}]", " \t{\"error\":{}, \"error\": 1}", "\u{FEFF}{\"error\":true}",
         ])
     func errorDocument(size: Int, text: String) {
         let (meter, output) = Self.run(text, size: size, .withoutUsageChunk)

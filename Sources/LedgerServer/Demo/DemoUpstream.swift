@@ -27,7 +27,7 @@ struct DemoUpstream: Sendable {
     @Sendable func complete(_ request: Request, _ context: BasicRequestContext) async throws -> Response {
         let body = try await request.body.collect(upTo: 64 << 20)
         let chat = try ModelRequest(
-            Array(body.readableBytesView), door: .chat, media: ModelConfiguration(defaultMaxOutputTokens: 8192))
+            Array(body.readableBytesView), endpoint: .chat, media: ModelConfiguration(defaultMaxOutputTokens: 8192))
         // A word is a token here: text and usage follow from the request, and the same request always gives the same.
         let limit = Int(clamping: chat.maxTokens ?? 64)
         let text =

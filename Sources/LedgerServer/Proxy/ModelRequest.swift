@@ -7,7 +7,7 @@ import WireJSON
 /// A request to a model, as far as admission needs to understand it. Its bytes are kept: what goes to a provider of the same format is the
 /// same text with a few members exchanged, so that every field that we do not know passes untouched.
 struct ModelRequest {
-    let door: Door
+    let endpoint: Endpoint
     /// The body as it came.
     let body: [UInt8]
     /// The model as the client named it.
@@ -42,13 +42,13 @@ struct ModelRequest {
     private let end: Int
 
     /// Reads a body; throws a 400 that says what is wrong with it.
-    init(_ body: [UInt8], door: Door, media: ModelConfiguration) throws {
-        self.door = door
+    init(_ body: [UInt8], endpoint: Endpoint, media: ModelConfiguration) throws {
+        self.endpoint = endpoint
         self.body = body
         guard String(validating: body, as: UTF8.self) != nil else {
             throw GatewayError(.badRequest, "invalid_utf8", "The request body is not valid UTF-8")
         }
-        var reader = ModelRequestReader(door: door, media: media)
+        var reader = ModelRequestReader(endpoint: endpoint, media: media)
         do {
             try body.withUnsafeBufferPointer { try reader.read($0) }
         } catch let error as JSONError {
@@ -59,14 +59,14 @@ struct ModelRequest {
         }
         guard reader.hasPrompt else {
             throw GatewayError(
-                .badRequest, "missing_field", "'\(door.promptMember)' is required", param: door.promptMember)
+                .badRequest, "missing_field", "'\(endpoint.promptMember)' is required", param: endpoint.promptMember)
         }
-        if door == .messages, reader.bounds.isEmpty {
+        if endpoint == .messages, reader.bounds.isEmpty {
             throw GatewayError(
                 .badRequest, "missing_field", "'max_tokens' is required and must be a whole number",
                 param: "max_tokens")
         }
-        if reader.searches > 0, door == .responses, reader.maxToolCalls == nil {
+        if reader.searches > 0, endpoint == .responses, reader.maxToolCalls == nil {
             throw GatewayError(
                 .badRequest, "missing_field", "'max_tool_calls' is required with tools that the provider runs",
                 param: "max_tool_calls")
@@ -79,7 +79,7 @@ struct ModelRequest {
         maxTokens = reader.bounds.max()
         choices = reader.choices
         // All tools share the bound of a response's calls.
-        searchBound = door == .responses && reader.searches > 0 ? reader.maxToolCalls ?? 0 : reader.searches
+        searchBound = endpoint == .responses && reader.searches > 0 ? reader.maxToolCalls ?? 0 : reader.searches
         // What a search finds becomes prompt.
         let (found, overflow) = searchBound.multipliedReportingOverflow(by: Int64(media.searchTokens))
         let added = overflow ? Int64.max : found
@@ -97,9 +97,9 @@ struct ModelRequest {
     }
 
     /// The SHA-256 of the route and the body: what an `Idempotency-Key` stands for.
-    func fingerprint(endpoint: String) -> [UInt8] {
+    var fingerprint: [UInt8] {
         var hash = SHA256()
-        hash.update(data: Array(endpoint.utf8) + [0])
+        hash.update(data: Array(endpoint.path.utf8) + [0])
         hash.update(data: body)
         return Array(hash.finalize())
     }
@@ -129,7 +129,7 @@ struct ModelRequest {
         {
             edits.append((nullBounds[index], Array(String(maxTokens).utf8)))
         }
-        if isStream, !wantsUsageChunk, door == .chat {
+        if isStream, !wantsUsageChunk, endpoint == .chat {
             if let includeUsage {
                 edits.append((includeUsage, Array("true".utf8)))
             } else if let streamOptions {

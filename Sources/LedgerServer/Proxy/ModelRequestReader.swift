@@ -4,7 +4,7 @@ import WireJSON
 
 /// Walks through a request once.
 struct ModelRequestReader {
-    let door: Door
+    let endpoint: Endpoint
     /// What the model reads of it.
     private(set) var prompt: PromptMeasure
     var model: String?
@@ -28,11 +28,11 @@ struct ModelRequestReader {
     private let settings: Set<String>
     private let guarded: [String: Set<String>]
 
-    init(door: Door, media: ModelConfiguration) {
-        self.door = door
+    init(endpoint: Endpoint, media: ModelConfiguration) {
+        self.endpoint = endpoint
         prompt = PromptMeasure(media: media)
-        settings = door.settings
-        guarded = door.guarded
+        settings = endpoint.settings
+        guarded = endpoint.guarded
     }
 
     mutating func read(_ bytes: UnsafeBufferPointer<UInt8>) throws {
@@ -58,8 +58,8 @@ struct ModelRequestReader {
 
     private mutating func member(_ name: String, _ json: inout JSONScanner, at place: Range<Int>) throws {
         if let harmless = guarded[name] { return try check(name, harmless, &json) }
-        if name == door.promptMember { return try readPrompt(&json) }
-        if door.boundMembers.contains(name) { return try bound(name, &json, at: place) }
+        if name == endpoint.promptMember { return try readPrompt(&json) }
+        if endpoint.boundMembers.contains(name) { return try bound(name, &json, at: place) }
         switch name {
         case "model":
             guard json.peek() == .string else { throw Self.wrongType(name, "a text") }
@@ -70,19 +70,19 @@ struct ModelRequestReader {
             if try json.null() { return }
             guard json.peek() == .bool else { throw Self.wrongType(name, "true or false") }
             isStream = try json.bool()
-            if isStream, door == .embeddings { throw Self.wrongType(name, "false: embeddings are no stream") }
-        case "stream_options" where door == .chat: try readStreamOptions(&json)
-        case "user" where door != .messages:
+            if isStream, endpoint == .embeddings { throw Self.wrongType(name, "false: embeddings are no stream") }
+        case "stream_options" where endpoint == .chat: try readStreamOptions(&json)
+        case "user" where endpoint != .messages:
             if json.peek() == .string { user = try json.string() } else { try json.skip() }
-        case "metadata" where door == .messages: try readMetadata(&json)
-        case "n" where door == .chat:
+        case "metadata" where endpoint == .messages: try readMetadata(&json)
+        case "n" where endpoint == .chat:
             if try json.null() { return }
             choices = try positive(name, &json, atMost: 128)
-        case "max_tool_calls" where door == .responses:
+        case "max_tool_calls" where endpoint == .responses:
             if try json.null() { return }
             maxToolCalls = try positive(name, &json, atMost: 1024)
         case "tools": try readTools(&json)
-        case "search_parameters" where door == .chat: try readSearchParameters(&json)
+        case "search_parameters" where endpoint == .chat: try readSearchParameters(&json)
         case _ where settings.contains(name): try json.skip()
         default: try prompt.measure(&json)
         }
@@ -100,7 +100,7 @@ struct ModelRequestReader {
     }
 
     private mutating func readPrompt(_ json: inout JSONScanner) throws {
-        let name = door.promptMember
+        let name = endpoint.promptMember
         let kind = json.peek()
         guard kind == .array || (kind == .string && name == "input") else {
             throw Self.wrongType(name, name == "input" ? "a text or an array" : "an array")
@@ -206,9 +206,9 @@ struct ModelRequestReader {
                 try json.skip()
             }
         }
-        switch door.kind(ofTool: type) {
+        switch endpoint.kind(ofTool: type) {
         case .client: break
-        case .search where door == .responses: searches += 1
+        case .search where endpoint == .responses: searches += 1
         case .search:
             guard let uses else {
                 throw GatewayError(

@@ -15,10 +15,8 @@ struct CompletionRoutes: Sendable {
     let upstreams: [String: Upstream]
     let logger: Logger
 
-    static let endpoint = Door.chat.path
-
     func add(to router: some RouterMethods<GatewayContext>) {
-        router.post(RouterPath(Self.endpoint), use: complete)
+        router.post(RouterPath(Endpoint.chat.path), use: complete)
         router.get("/v1/models", use: models)
     }
 
@@ -30,7 +28,7 @@ struct CompletionRoutes: Sendable {
         let chat = try await EventLoopTaskExecutor.offLoop(bytes.count) {
             // The media figures depend on the model, which the body names: it is looked up in a first, cheap pass.
             let named = try self.model(named: Self.modelName(in: bytes))
-            return try ModelRequest(bytes, door: .chat, media: configuration.settings(of: named))
+            return try ModelRequest(bytes, endpoint: .chat, media: configuration.settings(of: named))
         }
         let model = try model(named: chat.model)
         guard let upstream = upstreams[model.provider] else { throw Self.modelNotFound(chat.model) }
@@ -71,7 +69,7 @@ struct CompletionRoutes: Sendable {
         let settings = configuration.settings(of: model)
         let hold = PlaceHold(
             request: request,
-            origin: RequestOrigin(model: model.description, keyID: principal.keyID, endpoint: Self.endpoint),
+            origin: RequestOrigin(model: model.description, keyID: principal.keyID, endpoint: chat.endpoint.path),
             promptBound: chat.size.tokenBound,
             outputPerChoice: chat.maxTokens ?? Int64(settings.defaultMaxOutputTokens),
             choices: chat.choices, shrinkTo: chat.maxTokens == nil ? 256 : nil, searchBound: chat.searchBound,
@@ -138,7 +136,7 @@ struct CompletionRoutes: Sendable {
             throw GatewayError(
                 .badRequest, "invalid_idempotency_key", "Idempotency-Key must be 1 to 255 printable ASCII characters")
         }
-        return RequestKey(account: account, key: key, bodyHash: chat.fingerprint(endpoint: Self.endpoint))
+        return RequestKey(account: account, key: key, bodyHash: chat.fingerprint)
     }
 
     /// The model that a name stands for: from the map, else `provider:model` or `provider/model`.
@@ -163,7 +161,7 @@ struct CompletionRoutes: Sendable {
         guard let name else {
             // Let the full reading say what is wrong.
             _ = try ModelRequest(
-                body, door: .chat, media: ModelConfiguration(defaultMaxOutputTokens: 1))
+                body, endpoint: .chat, media: ModelConfiguration(defaultMaxOutputTokens: 1))
             throw GatewayError(.badRequest, "missing_field", "'model' is required and must be a text", param: "model")
         }
         return name

@@ -1,7 +1,7 @@
 import WireJSON
 
 /// A route by which a model is asked. No other path reaches a provider.
-enum Door: String, CaseIterable, Sendable {
+enum Endpoint: String, CaseIterable, Sendable {
     /// OpenAI's chat completions: for every provider, translated where it has another format.
     case chat = "/v1/chat/completions"
     /// Anthropic's messages: for Anthropic, as they are.
