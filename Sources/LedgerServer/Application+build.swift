@@ -98,13 +98,13 @@ struct Gateway: Sendable {
         let usageService = UsageService(follower: UsageFollower(events: ledger, usage: usage), logger: logger)
         let demoBase = DemoBase()
         let upstreams = configuration.providers.mapValues {
-            Upstream(configuration: $0, client: client, limits: limits, demoBase: demoBase)
+            Upstream($0, client: client, limits: limits, demoBase: demoBase)
         }
 
         let router = Router(context: GatewayContext.self, options: .autoGenerateHeadEndpoints)
         router.add(middleware: GatewayMiddleware(logger: logger))
         router.add(middleware: GatewayCORS(origins: Set(configuration.corsOrigins)))
-        HealthRoutes(writer: writer, registry: registry, follower: usageService).add(to: router)
+        HealthRoutes(writer: writer, registry: registry, follower: usageService, upstreams: upstreams).add(to: router)
         let users = UserRoutes(
             authenticator: authenticator, writer: writer, directory: directory, balances: balances, usage: usage)
         users.add(to: router)
@@ -112,7 +112,7 @@ struct Gateway: Sendable {
         PricingRoutes(authenticator: authenticator, writer: writer).add(to: router)
         AccountRoutes(authenticator: authenticator, writer: writer, directory: directory, balances: balances).add(
             to: router)
-        CompletionRoutes(
+        ModelRoutes(
             configuration: configuration, authenticator: authenticator, writer: writer, registry: registry,
             upstreams: upstreams, logger: logger
         ).add(to: router)

@@ -10,6 +10,7 @@ extension AnswerReading {
                     isRecognised = true
                 } else if json.equals(text, "message_stop") {
                     hasFinishReason = true
+                    isOver = true
                 } else if json.equals(text, "error") {
                     hasError = true
                 }

@@ -2,11 +2,15 @@ import WireJSON
 
 /// OpenAI's responses and the events of their streams (OpenAI, API reference, "Responses" and "Streaming events").
 extension AnswerReading {
+    /// The events that end a stream; there is no `[DONE]`.
+    private static let lastEvents: [StaticString] = ["response.completed", "response.incomplete", "response.failed"]
+
     mutating func readResponse(_ json: inout JSONScanner) throws(JSONError) {
         while let name = try json.nextMember() {
             if json.equals(name, "type"), json.peek() == .string {
                 let text = try json.text()
                 if json.equals(text, "error") { hasError = true }
+                for last in Self.lastEvents where json.equals(text, last) { isOver = true }
             } else if json.equals(name, "response"), json.peek() == .object {
                 isRecognised = true
                 try json.enterObject()
@@ -39,10 +43,38 @@ extension AnswerReading {
             try readError(&json)
         } else if json.equals(name, "output"), json.peek() == .array {
             isRecognised = true
+            let start = json
             let range = try json.skip()
             if !isStreamed, range.count > 2 { countUnread(range.count) }
+            try countSearches(start)
         } else {
             try json.skip()
         }
+    }
+
+    /// Counts the searches among the items of an output: the last event of a stream has them all. Opening a page costs nothing.
+    private mutating func countSearches(_ output: JSONScanner) throws(JSONError) {
+        var (output, calls) = (output, Int64(0))
+        try Self.elements(&output) { json throws(JSONError) in
+            var isSearch = false
+            var isOther = false
+            try Self.members(&json) { name, json throws(JSONError) in
+                if json.equals(name, "type"), json.peek() == .string {
+                    isSearch = json.equals(try json.text(), "web_search_call")
+                } else if json.equals(name, "action") {
+                    try Self.members(&json) { name, json throws(JSONError) in
+                        guard json.equals(name, "type"), json.peek() == .string else {
+                            try json.skip()
+                            return
+                        }
+                        isOther = !json.equals(try json.text(), "search")
+                    }
+                } else {
+                    try json.skip()
+                }
+            }
+            if isSearch, !isOther { calls += 1 }
+        }
+        searchCalls = calls
     }
 }

@@ -15,6 +15,10 @@ public struct AnswerReading: Sendable {
     public internal(set) var hasFinishReason = false
     /// Whether the provider reported an error inside the answer.
     public internal(set) var hasError = false
+    /// Whether the event was the last that the format knows, so that nothing behind it has a meaning.
+    var isOver = false
+    /// Web searches that the answer tells of, one by one.
+    var searchCalls: Int64 = 0
     /// Whether anything of the answer could be read as what it should be. An answer without any choice is none.
     public internal(set) var isRecognised = false
 

@@ -34,7 +34,7 @@ public struct StreamMeter: Sendable {
 
     /// What is known of the answer so far.
     public private(set) var reading: AnswerReading
-    /// Whether `[DONE]` has been seen.
+    /// Whether `[DONE]` has been seen, or the last event of a format that has none.
     public private(set) var isDone = false
     /// Whether an event was too long or no JSON, so that something may have been missed.
     public private(set) var hasUnreadEvents = false
@@ -221,6 +221,7 @@ public struct StreamMeter: Sendable {
             return !isTranslated
         }
         reading = whole
+        isDone = reading.isOver
         switch passage {
         case .whole: return true
         case .withoutUsageChunk: return !(document.hasUsage && document.hasEmptyChoices)

@@ -24,6 +24,8 @@ public struct UsageReading: Sendable {
         var total: Int64?
         /// Web searches, or the sources that one used.
         var searches: Int64?
+        /// Calls of the provider's own tools (xAI).
+        var toolCalls: Int64?
     }
 
     private(set) var counts = Counts()
@@ -129,7 +131,9 @@ public struct UsageReading: Sendable {
             if name.equals("thoughtsTokenCount") { return \.reasoning }
             if name.equals("toolUsePromptTokenCount") { return \.toolPrompt }
         case UInt8(ascii: "w"): if name.equals("web_search_requests") { return \.searches }
-        case UInt8(ascii: "n"): if name.equals("num_sources_used") { return \.searches }
+        case UInt8(ascii: "n"):
+            if name.equals("num_sources_used") { return \.searches }
+            if name.equals("num_server_side_tools_used") { return \.toolCalls }
         default: break
         }
         return nil
@@ -203,7 +207,7 @@ extension UsageReading {
     public func billed(_ shape: AnswerShape, hasOutput: Bool) -> Billed {
         var billed = Billed()
         billed.cached = counts.cached ?? 0
-        billed.searches = counts.searches ?? 0
+        billed.searches = max(counts.searches ?? 0, counts.toolCalls ?? 0)
         switch shape {
         case .chat(let rule):
             billed.prompt = counts.input
@@ -267,6 +271,7 @@ extension UsageReading {
     func report(_ reading: AnswerReading, prompt size: PromptSize, bounds hold: HoldPlaced) -> UsageReport {
         let (outputBytes, servedModel) = (reading.outputBytes, reading.servedModel)
         var billed = billed(reading.shape, hasOutput: outputBytes > 0)
+        billed.searches = max(billed.searches, min(reading.searchCalls, Usage.maximumSearches))
         var flags: Set<UsageFlag> = []
         if hasRejected || billed.isAbsurd { flags.insert(.rejectedUsage) }
         if billed.prompt == nil || billed.completion == nil { flags.insert(.estimated) }

@@ -4,8 +4,12 @@ import WireJSON
 public struct AnthropicRequest: Sendable {
     /// The body for `POST /v1/messages`.
     public let body: [UInt8]
+    /// The least `max_tokens` with which it can be translated.
+    public let leastTokens: Int64
 
     private static let provider = "Anthropic"
+    /// The least that Anthropic thinks with.
+    private static let leastThinking: Int64 = 1024
 
     /// Translates a request; `maxTokens`: the output bound that it was admitted with.
     public init(_ chat: [UInt8], model: String, maxTokens: Int64, isStream: Bool) throws {
@@ -17,7 +21,8 @@ public struct AnthropicRequest: Sendable {
         try Self.writeConversation(chat, to: &json)
         if isStream { json.field("stream", true) }
         try Self.writeTools(&chat, to: &json)
-        try Self.writeSettings(&chat, maxTokens: maxTokens, to: &json)
+        let isThinking = try Self.writeSettings(&chat, maxTokens: maxTokens, to: &json)
+        leastTokens = isThinking ? Self.leastThinking + 1 : 1
         _ = chat.take("max_tokens")
         _ = chat.take("max_completion_tokens")
         try chat.finish()
@@ -165,9 +170,10 @@ public struct AnthropicRequest: Sendable {
 
     // MARK: Settings
 
+    /// Writes what says how to answer; true where it is to think.
     private static func writeSettings(
         _ chat: inout ChatDocument, maxTokens: Int64, to json: inout JSONWriter
-    ) throws {
+    ) throws -> Bool {
         json.optional("temperature", try temperature(&chat))
         json.optional("top_p", try chat.takeNumber("top_p"))
         json.optional("top_k", try chat.takeNumber("top_k"))
@@ -188,9 +194,9 @@ public struct AnthropicRequest: Sendable {
             json.endObject()
             json.endObject()
         }
-        guard let budget = try chat.takeThinkingBudget(), budget > 0 else { return }
-        // Anthropic wants at least 1024, and fewer than the whole output.
-        guard maxTokens > 1024 else {
+        guard let budget = try chat.takeThinkingBudget(), budget > 0 else { return false }
+        // Fewer than the whole output.
+        guard maxTokens > leastThinking else {
             throw Untranslatable(
                 "reasoning_effort", "'reasoning_effort' needs a max_tokens above 1024 for Anthropic; it is \(maxTokens)"
             )
@@ -200,6 +206,7 @@ public struct AnthropicRequest: Sendable {
         json.field("type", "enabled")
         json.field("budget_tokens", min(budget, maxTokens - 1))
         json.endObject()
+        return true
     }
 
     /// OpenAI's temperatures go to 2, Anthropic's to 1.

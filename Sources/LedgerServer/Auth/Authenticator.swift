@@ -47,13 +47,18 @@ final class Authenticator: Sendable {
     func principal(of request: Request) async throws -> Principal {
         let header = request.headers[.gatewayKey] ?? request.headers[.authorization]
         guard let header else {
+            // Anthropic's clients send their key in a header of its own, without a scheme.
+            if let token = request.headers[.apiKey] { return try await principal(token: token) }
             throw Self.unauthorized("missing_credentials", "Missing X-AnyLLM-Key or Authorization header")
         }
         // The scheme's name is the same in any case (RFC 9110, section 11.1).
         guard header.prefix(7).lowercased() == "bearer ", header.utf8.count > 7 else {
             throw Self.unauthorized("invalid_header", "Invalid header format. Expected 'Bearer <token>'")
         }
-        let token = String(header.dropFirst(7))
+        return try await principal(token: String(header.dropFirst(7)))
+    }
+
+    private func principal(token: String) async throws -> Principal {
         // Digests compare in constant time.
         if SHA256.hash(data: Array(token.utf8)) == masterHash { return .master }
         guard KeyToken.isWellFormed(token), let key = try await key(hash: KeyToken.hash(token)) else {

@@ -203,6 +203,51 @@ struct ConfigurationSection {
         return text
     }
 
+    /// A list of texts, or one of them; nil where the key is absent or null.
+    mutating func texts(_ key: String) throws(ConfigurationError) -> [String]? {
+        guard let member = take(key), !member.node.isNull else { return nil }
+        guard case .sequence(let nodes) = member.node else {
+            guard case .scalar(let scalar) = member.node else {
+                throw ConfigurationError("must be a list of texts", key: fullKey(key), line: member.line)
+            }
+            return [try resolve(scalar.string, key: key, line: member.line)]
+        }
+        var texts: [String] = []
+        for node in nodes {
+            guard case .scalar(let scalar) = node, !node.isNull else {
+                throw ConfigurationError("must be a list of texts", key: fullKey(key), line: member.line)
+            }
+            texts.append(try resolve(scalar.string, key: key, line: member.line))
+        }
+        return texts
+    }
+
+    /// A secret: the value of the key, or the text of the file that `<key>_file` names, without the line's end; nil where neither is given.
+    mutating func secret(_ key: String) throws(ConfigurationError) -> String? {
+        let fileKey = key + "_file"
+        let place = place(of: fileKey)
+        let value = try string(key)
+        guard let path = try string(fileKey) else { return value }
+        guard value == nil else {
+            throw ConfigurationError("is given beside '\(key)': keep one of them", key: place.key, line: place.line)
+        }
+        guard let file = FileHandle(forReadingAtPath: path), let data = try? file.read(upToCount: Self.longestSecret),
+            let text = String(data: data, encoding: .utf8)
+        else {
+            throw ConfigurationError("names a file that cannot be read", key: place.key, line: place.line)
+        }
+        let secret = text.trimmingCharacters(in: .newlines)
+        guard !secret.isEmpty else {
+            throw ConfigurationError("names a file that is empty", key: place.key, line: place.line)
+        }
+        return secret
+    }
+
+    private static let longestSecret = 64 << 10
+
+    /// The value of an environment variable that is no override.
+    func variable(_ name: String) -> String? { environment[name] }
+
     /// An inner mapping; nil where the key is absent or null.
     mutating func section(
         _ key: String, overriddenByEnvironment: Bool = false

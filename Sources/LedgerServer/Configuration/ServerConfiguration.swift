@@ -35,6 +35,14 @@ struct Limits: Sendable {
     var idempotencyHours = 24
     /// `max_replay_bytes`: the longest answer that is kept to be replayed under its key.
     var maxReplayBytes = 1 << 20
+    /// `upstream_attempts`: how often an upstream is asked at most, where it fails in a way that may pass.
+    var upstreamAttempts = 3
+    /// `retry_wait_seconds`: the longest wait between two of them; an upstream that demands a longer one is not asked again.
+    var retryWaitSeconds = 10
+    /// `circuit_failures`: after how many failures in a row an upstream is given up for a while; 0: never.
+    var circuitFailures = 5
+    /// `circuit_open_seconds`: for how long.
+    var circuitOpenSeconds = 30
 
     init() {}
 
@@ -58,21 +66,12 @@ struct Limits: Sendable {
         cachedAccounts = try section.integer("cached_accounts", in: 2...10_000_000) ?? cachedAccounts
         idempotencyHours = try section.integer("idempotency_hours", in: 1...8760) ?? idempotencyHours
         maxReplayBytes = try section.integer("max_replay_bytes", in: 0...(64 << 20)) ?? maxReplayBytes
+        upstreamAttempts = try section.integer("upstream_attempts", in: 1...10) ?? upstreamAttempts
+        retryWaitSeconds = try section.integer("retry_wait_seconds", in: 0...300) ?? retryWaitSeconds
+        circuitFailures = try section.integer("circuit_failures", in: 0...1000) ?? circuitFailures
+        circuitOpenSeconds = try section.integer("circuit_open_seconds", in: 1...3600) ?? circuitOpenSeconds
         try section.finish()
     }
-}
-
-/// An upstream.
-struct ProviderConfiguration: Sendable {
-    enum Kind: String, Sendable { case openai, demo }
-
-    let name: String
-    let kind: Kind
-    /// The URL to which `/chat/completions` is added; nil for `demo`, which is told when it listens.
-    let apiBase: String?
-    let apiKey: String
-    /// The one member that bounds the output there; nil: it heeds all of OpenAI's.
-    let maxTokensField: String?
 }
 
 /// What is configured of one model.
@@ -85,6 +84,8 @@ struct ModelConfiguration: Sendable {
     var fileTokens = 65_536
     /// `search_tokens`: what one web search may add to a prompt.
     var searchTokens = 20_000
+    /// `fallbacks`: the models that answer in its place, in this order, where its provider does not.
+    var fallbacks: [ModelKey] = []
 }
 
 /// The whole configuration, checked: nothing in it can fail later.
@@ -108,21 +109,6 @@ struct ServerConfiguration: Sendable {
     /// What the operator should know about the file.
     var warnings: [String] = []
 
-    /// Defaults of well-known providers that speak OpenAI's API.
-    private static let knownBases = [
-        "openai": "https://api.openai.com/v1",
-        "xai": "https://api.x.ai/v1",
-        "deepseek": "https://api.deepseek.com/v1",
-        "groq": "https://api.groq.com/openai/v1",
-        "mistral": "https://api.mistral.ai/v1",
-        "openrouter": "https://openrouter.ai/api/v1",
-    ]
-
-    /// The one member by which well-known providers let the output be bounded.
-    private static let knownBounds = [
-        "openai": "max_completion_tokens", "deepseek": "max_tokens", "mistral": "max_tokens",
-    ]
-
     /// Reads and checks a file. What the command line says wins over the environment, which wins over the file.
     init(
         yaml: String, environment: [String: String], host: String? = nil, port: Int? = nil, databaseURL: String? = nil
@@ -138,9 +124,9 @@ struct ServerConfiguration: Sendable {
             throw ConfigurationError("must be a whole number from 0 to 65535", key: "--port")
         }
         self.port = port ?? filePort ?? 8000
-        guard let masterKey = try file.string("master_key"), !masterKey.isEmpty else {
+        guard let masterKey = try file.secret("master_key"), !masterKey.isEmpty else {
             throw ConfigurationError(
-                "is missing: set it in the file (for instance to ${GATEWAY_MASTER_KEY}) or as GATEWAY_MASTER_KEY",
+                "is missing: set it in the file (for instance to ${GATEWAY_MASTER_KEY}), as GATEWAY_MASTER_KEY or by master_key_file",
                 key: "master_key")
         }
         guard masterKey.utf8.count >= 8 else {
@@ -183,42 +169,18 @@ struct ServerConfiguration: Sendable {
             }
             let line = section.line(of: name)
             guard var provider = try section.section(name) else { continue }
-            let kind =
-                try provider.choice("kind", ["openai", "demo"]).flatMap(ProviderConfiguration.Kind.init) ?? .openai
-            let base = try provider.string("api_base") ?? Self.knownBases[name]
-            let key = try provider.string("api_key")
-            if kind == .openai {
-                guard let base, let url = URL(string: base), ["http", "https"].contains(url.scheme ?? ""),
-                    url.host?.isEmpty == false, (1...65_535).contains(url.port ?? 80)
-                else {
-                    throw ConfigurationError(
-                        "must be the http or https URL that '/chat/completions' is added to",
-                        key: "providers.\(name).api_base", line: line)
-                }
-                guard let key else {
-                    throw ConfigurationError(
-                        "is missing (write \"\" for an upstream that wants none)", key: "providers.\(name).api_key",
-                        line: line)
-                }
-                // It is sent in a header.
-                guard key.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else {
-                    throw ConfigurationError(
-                        "must be of printable ASCII characters without spaces", key: "providers.\(name).api_key",
-                        line: line)
-                }
-            }
-            let field = try provider.choice("max_tokens_field", ["max_tokens", "max_completion_tokens"])
-            if provider.ignore("client_args") { warnings.append("'providers.\(name).client_args' is ignored") }
-            try provider.finish()
-            providers[name] = ProviderConfiguration(
-                name: name, kind: kind, apiBase: base.map { $0.hasSuffix("/") ? String($0.dropLast()) : $0 },
-                apiKey: key ?? "",
-                maxTokensField: field ?? Self.knownBounds[name])
+            providers[name] = try ProviderConfiguration(&provider, name: name, line: line, warnings: &warnings)
         }
     }
 
     private mutating func readPricing(_ file: inout ConfigurationSection) throws(ConfigurationError) {
+        let usesDefaults = try file.boolean("default_pricing") ?? true
+        if usesDefaults {
+            pricing = Price.defaults.filter { model, _ in ModelKey(model).map { providers[$0.provider] != nil } ?? false
+            }
+        }
         guard var section = try file.section("pricing") else { return }
+        var named: Set<String> = []
         for name in section.keys {
             let line = section.line(of: name)
             guard let model = ModelKey(name) else {
@@ -249,9 +211,10 @@ struct ServerConfiguration: Sendable {
                 throw ConfigurationError(
                     "needs input_price_per_million and output_price_per_million", key: "pricing.\(name)", line: line)
             }
-            guard pricing.updateValue(price, forKey: model.description) == nil else {
+            guard named.insert(model.description).inserted else {
                 throw ConfigurationError("prices a model twice", key: "pricing.\(name)", line: line)
             }
+            pricing[model.description] = price
         }
     }
 
@@ -269,6 +232,7 @@ struct ServerConfiguration: Sendable {
         if var section = try file.section("models") {
             for name in section.keys {
                 guard let model = ModelKey(name) else { throw section.error(name, "must be named provider:model") }
+                let line = section.line(of: name)
                 guard var entry = try section.section(name) else { continue }
                 var settings = defaultModel
                 settings.defaultMaxOutputTokens =
@@ -278,6 +242,16 @@ struct ServerConfiguration: Sendable {
                 settings.fileTokens = try entry.integer("file_tokens", in: 0...10_000_000) ?? settings.fileTokens
                 settings.searchTokens =
                     try entry.integer("search_tokens", in: 0...10_000_000) ?? settings.searchTokens
+                for fallback in try entry.texts("fallbacks") ?? [] {
+                    guard let other = ModelKey(fallback), other != model, providers[other.provider] != nil,
+                        !settings.fallbacks.contains(other), settings.fallbacks.count < 8
+                    else {
+                        throw ConfigurationError(
+                            "must be up to 8 other models, each named provider:model once, whose providers are configured",
+                            key: "models.\(name).fallbacks", line: line)
+                    }
+                    settings.fallbacks.append(other)
+                }
                 try entry.finish()
                 models[model.description] = settings
             }

@@ -4,7 +4,22 @@ import Ledger
 import NIOCore
 import WireJSON
 
-/// An answer that says no: rendered as `{"detail"}` on the gateway's own routes and in OpenAI's shape on the model routes.
+/// How errors are written: as `{"detail"}` on the gateway's own routes, on the model routes as the clients of their format read them.
+enum ErrorShape {
+    case gateway
+    case openAI
+    case anthropic
+
+    init(path: String) {
+        switch Endpoint(rawValue: path) {
+        case .messages: self = .anthropic
+        case .some: self = .openAI
+        case nil: self = ["/v1/chat/", "/v1/models"].contains { path.hasPrefix($0) } ? .openAI : .gateway
+        }
+    }
+}
+
+/// An answer that says no.
 struct GatewayError: Error {
     let status: HTTPResponse.Status
     /// Stable; programs may rely on it.
@@ -71,10 +86,67 @@ struct GatewayError: Error {
         return json.bytes
     }
 
-    func response(openAIShaped: Bool) -> Response {
+    /// Anthropic's error object (Anthropic, "Errors"), in an object that also has `detail`.
+    private var anthropicBody: [UInt8] {
+        var json = JSONWriter()
+        json.beginObject()
+        json.field("type", "error")
+        json.name("error")
+        json.beginObject()
+        json.field("type", anthropicType)
+        json.field("message", message)
+        json.field("code", code)
+        json.nullable("param", param)
+        for figure in figures {
+            json.name(figure.name)
+            json.raw(figure.json)
+        }
+        json.endObject()
+        json.field("detail", message)
+        json.endObject()
+        return json.bytes
+    }
+
+    private var anthropicType: String {
+        switch status.code {
+        case 401: "authentication_error"
+        case 402: "billing_error"
+        case 403: "permission_error"
+        case 404: "not_found_error"
+        case 413: "request_too_large"
+        case 429: "rate_limit_error"
+        case 503: "overloaded_error"
+        case 504: "timeout_error"
+        case 500...: "api_error"
+        default: "invalid_request_error"
+        }
+    }
+
+    /// The event that tells of it within a stream.
+    func event(for endpoint: Endpoint) -> [UInt8] {
+        switch endpoint {
+        case .chat, .embeddings: Array("data: ".utf8) + openAIBody + Array("\n\n".utf8)
+        case .responses: Array("event: error\ndata: ".utf8) + openAIBody + Array("\n\n".utf8)
+        case .messages: Array("event: error\ndata: ".utf8) + anthropicBody + Array("\n\n".utf8)
+        }
+    }
+
+    /// The same, saying which request it is about.
+    func naming(_ request: Ledger.RequestID) -> GatewayError {
+        var copy = self
+        copy.headers[.requestID] = request.rawValue
+        return copy
+    }
+
+    func response(_ shape: ErrorShape) -> Response {
         var headers = headers
         headers[.contentType] = "application/json"
-        let bytes = openAIShaped ? openAIBody : gatewayBody
+        let bytes =
+            switch shape {
+            case .gateway: gatewayBody
+            case .openAI: openAIBody
+            case .anthropic: anthropicBody
+            }
         return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: bytes)))
     }
 }
@@ -209,4 +281,8 @@ extension HTTPField.Name {
     static let idempotencyReplayed = named("idempotency-replayed")
     static let gatewayKey = named("x-anyllm-key")
     static let shouldRetry = named("x-should-retry")
+    static let retryAfterMilliseconds = named("retry-after-ms")
+    static let apiKey = named("x-api-key")
+    static let anthropicVersion = named("anthropic-version")
+    static let anthropicBeta = named("anthropic-beta")
 }

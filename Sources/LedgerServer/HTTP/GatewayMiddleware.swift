@@ -18,7 +18,7 @@ struct GatewayMiddleware: RouterMiddleware {
         } catch {
             response = self.response(to: error, for: request, context: context)
         }
-        response.headers[.requestID] = context.requestID.rawValue
+        if response.headers[.requestID] == nil { response.headers[.requestID] = context.requestID.rawValue }
         let elapsed = ContinuousClock.now - start
         logger.info(
             "answered",
@@ -32,7 +32,6 @@ struct GatewayMiddleware: RouterMiddleware {
     }
 
     private func response(to error: any Error, for request: Request, context: Context) -> Response {
-        let openAIShaped = ["/v1/chat/", "/v1/models"].contains { request.uri.path.hasPrefix($0) }
         let answer: GatewayError
         switch error {
         case let error as GatewayError: answer = error
@@ -47,7 +46,7 @@ struct GatewayMiddleware: RouterMiddleware {
                 metadata: ["request_id": "\(context.requestID)", "error": "\(String(reflecting: error))"])
             answer = GatewayError(.internalServerError, "internal_error", "Internal server error")
         }
-        return answer.response(openAIShaped: openAIShaped)
+        return answer.response(ErrorShape(path: request.uri.path))
     }
 }
 
@@ -69,7 +68,8 @@ struct GatewayCORS: RouterMiddleware {
             response.headers[.accessControlAllowHeaders] =
                 "x-anyllm-key, authorization, content-type, idempotency-key, x-stainless-os, x-stainless-arch, "
                 + "x-stainless-lang, x-stainless-runtime, x-stainless-runtime-version, x-stainless-package-version, "
-                + "x-stainless-retry-count, x-stainless-timeout"
+                + "x-stainless-retry-count, x-stainless-timeout, x-api-key, anthropic-version, anthropic-beta, "
+                + "anthropic-dangerous-direct-browser-access"
             response.headers[.accessControlMaxAge] = "600"
         } else {
             response = try await next(request, context)

@@ -5,6 +5,7 @@ import Logging
 import Metering
 import NIOCore
 import NIOHTTP1
+import Synchronization
 
 /// One admitted request, from its durable hold to its one settlement.
 ///
@@ -17,38 +18,39 @@ struct Exchange: Sendable {
     /// What the handler is told, in this order: a head, then for a stream its pieces and its end.
     enum Part: Sendable {
         /// The upstream streams: pieces follow.
-        case stream(contentType: String)
+        case stream(contentType: String, RequestID)
         case piece(ByteBuffer)
         /// The stream came to its proper end.
         case end
         /// The stream broke: what to tell the client before its connection is closed.
         case broken(GatewayError)
         /// The whole answer, charged.
-        case answer(StoredAnswer)
+        case answer(StoredAnswer, RequestID)
         /// There is no answer.
         case failure(GatewayError)
     }
 
-    let upstream: Upstream
+    let attempts: Attempts
     let writer: LedgerWriter
     let registry: RequestRegistry
     let limits: Limits
     let logger: Logger
-    let account: AccountID
-    let isStream: Bool
-    /// Whether the client asked for the chunk with nothing but usage.
-    let wantsUsageChunk: Bool
-    let prompt: PromptSize
-    let hold: HoldPlaced
-    let requestKey: RequestKey?
 
-    /// Runs the request on the event loop of its client's connection, and gives the mailbox in which its parts arrive.
-    func start(body: [UInt8], _ watch: RequestWatch, on loop: any EventLoop) -> Mailbox<Part> {
+    /// Runs the request on the event loop of its client's connection, from its first try on, and gives the mailbox in which its parts arrive.
+    func start(
+        _ attempt: Attempt, _ call: UpstreamCall, _ watch: RequestWatch, on loop: any EventLoop
+    ) -> Mailbox<Part> {
         // Room for a few pieces: enough to write together what came together, little enough to bound what a stream holds.
         let mailbox = Mailbox<Part>(capacity: 8)
+        let first = Mutex<UpstreamCall?>(call)
         let task = Task(executorPreference: EventLoopTaskExecutor(loop)) {
             watch.enter(.head)
-            await run(body, watch, mailbox)
+            // Taken out: what a task's closure has captured lives as long as the task.
+            let call = first.withLock { call in
+                defer { call = nil }
+                return call
+            }
+            if let call { await run(attempt, call, watch, mailbox) }
             mailbox.finish()
             registry.end(watch)
         }
@@ -56,88 +58,141 @@ struct Exchange: Sendable {
         return mailbox
     }
 
-    private func run(_ body: [UInt8], _ watch: RequestWatch, _ mailbox: Mailbox<Part>) async {
-        do {
-            let response = try await head(body)
-            watch.enter(.upstream)
-            guard response.status.code == 200 else {
-                let body = try? await response.body.collect(upTo: UpstreamFailure.maximumErrorBytes)
-                throw UpstreamFailure.refused(response, body: body.map { Array($0.readableBytesView) } ?? [])
-            }
-            // What is compressed, although nothing else than the identity was asked for, can be neither metered nor passed on.
-            guard response.headers["content-encoding"].allSatisfy({ $0.lowercased() == "identity" }) else {
-                throw UpstreamFailure.unusable
-            }
-            // A stream was asked for; what says that it is something else is read as a whole answer, or as none.
-            let contentType = response.headers.first(name: "content-type") ?? "text/event-stream"
-            if isStream, contentType.lowercased().hasPrefix("text/event-stream") {
-                await stream(response, watch, mailbox)
-            } else {
-                try await answer(response, watch, mailbox)
-            }
-        } catch let failure as UpstreamFailure {
-            await release(failure.releaseReason, status: failure.status, watch)
-            await mailbox.send(.failure(failure.error))
-        } catch {
-            let cut = watch.cutReason
-            await release(cut?.releaseReason ?? .upstreamFailed, status: nil, watch)
-            let failure: UpstreamFailure = cut == nil ? .unusable : .timeout
-            await mailbox.send(.failure(cut == .shutdown ? Self.shuttingDown : failure.error))
+    private func run(
+        _ first: Attempt, _ call: UpstreamCall, _ watch: RequestWatch, _ mailbox: Mailbox<Part>
+    ) async {
+        guard let (attempt, response) = await open(first, call, watch, mailbox) else { return }
+        attempts.end()
+        watch.enter(.upstream)
+        // A stream was asked for; what says that it is something else is read as a whole answer, or as none.
+        let contentType = response.headers.first(name: "content-type") ?? "text/event-stream"
+        if attempts.isStream, contentType.lowercased().hasPrefix("text/event-stream") {
+            await stream(attempt, response, watch, mailbox)
+        } else {
+            await answer(attempt, response, watch, mailbox)
         }
     }
 
     /// Sends the request in a task of its own, which ends here: a task keeps, to its end, as much memory as its deepest calls once took.
     @inline(never)
-    private func head(_ body: [UInt8]) async throws -> HTTPClientResponse {
-        async let response = upstream.send(body: body, isStream: isStream)
-        return try await response
+    private func open(
+        _ first: Attempt, _ call: UpstreamCall, _ watch: RequestWatch, _ mailbox: Mailbox<Part>
+    ) async -> (Attempt, HTTPClientResponse)? {
+        async let opened = tryUpstreams(first, call, watch, mailbox)
+        return await opened
+    }
+
+    /// Tries until an upstream answers. Where none does, the last try has been released and the client been told.
+    private func tryUpstreams(
+        _ first: Attempt, _ firstCall: UpstreamCall, _ watch: RequestWatch, _ mailbox: Mailbox<Part>
+    ) async -> (Attempt, HTTPClientResponse)? {
+        var (attempt, call) = (first, firstCall)
+        while true {
+            let failure: UpstreamFailure
+            do {
+                let response = try await attempt.upstream.send(call, isStream: attempts.isStream)
+                // What is compressed, although nothing else than the identity was asked for, can be neither metered nor passed on.
+                guard response.headers["content-encoding"].allSatisfy({ $0.lowercased() == "identity" }) else {
+                    throw UpstreamFailure.unusable
+                }
+                return (attempt, response)
+            } catch let error as UpstreamFailure {
+                failure = error
+            } catch {
+                await giveUp(attempt, watch.cutReason, nil, watch, mailbox)
+                return nil
+            }
+            // Nobody is there to be answered by another try.
+            guard !mailbox.isClosed, !watch.isClientLeaving, let pause = attempts.pause(after: failure) else {
+                await giveUp(attempt, nil, failure, watch, mailbox)
+                return nil
+            }
+            logger.notice(
+                "trying an upstream again",
+                metadata: [
+                    "request_id": "\(attempt.hold.request)", "provider": "\(attempt.upstream.configuration.name)",
+                    "failure": "\(failure.error.code)",
+                ])
+            if pause > .zero, (try? await Task.sleep(for: pause)) == nil {
+                await giveUp(attempt, watch.cutReason, failure, watch, mailbox)
+                return nil
+            }
+            await release(attempt, failure.releaseReason, status: failure.status, watch)
+            do {
+                (attempt, call) = try await attempts.next()
+                watch.enter(.head)
+            } catch {
+                // Whatever stands in the way of another try, the client asked for the first.
+                await mailbox.send(.failure(failure.error.naming(attempt.hold.request)))
+                return nil
+            }
+        }
+    }
+
+    /// Ends a request that no upstream answers.
+    private func giveUp(
+        _ attempt: Attempt, _ cut: CutReason?, _ failure: UpstreamFailure?, _ watch: RequestWatch,
+        _ mailbox: Mailbox<Part>
+    ) async {
+        let failure = cut == nil ? failure ?? .unusable : .timeout
+        await release(attempt, cut?.releaseReason ?? failure.releaseReason, status: failure.status, watch)
+        let error = cut == .shutdown ? Self.shuttingDown : failure.error
+        await mailbox.send(.failure(error.naming(attempt.hold.request)))
     }
 
     // MARK: An answer in one piece
 
     @inline(never)
     private func answer(
-        _ response: HTTPClientResponse, _ watch: RequestWatch, _ mailbox: Mailbox<Part>
-    ) async throws {
+        _ attempt: Attempt, _ response: HTTPClientResponse, _ watch: RequestWatch, _ mailbox: Mailbox<Part>
+    ) async {
+        guard let bytes = await body(of: response, watch) else {
+            return await giveUp(attempt, watch.cutReason, .unusable, watch, mailbox)
+        }
+        let format = attempt.format
+        guard let read = await EventLoopTaskExecutor.offLoop(bytes.count, { format.read(bytes) }) else {
+            return await giveUp(attempt, nil, .unusable, watch, mailbox)
+        }
+        let contentType = response.headers.first(name: "content-type") ?? "application/json"
+        let answer = PendingAnswer(
+            contentType: format.translation == nil ? contentType : "application/json", body: read.body)
+        let kept = read.body.count <= limits.maxReplayBytes ? answer : nil
+        let outcome: Outcome = mailbox.isClosed ? .clientGone : .finished
+        switch await charge(attempt, read.reading, outcome: outcome, answer: kept, watch) {
+        case .success(let charge):
+            let stored = StoredAnswer(
+                contentType: answer.contentType, body: answer.body, charged: charge.credits, balance: charge.balance)
+            await mailbox.send(.answer(stored, attempt.hold.request))
+        case .failure(let error):
+            await mailbox.send(.failure(error.naming(attempt.hold.request)))
+            await release(attempt, .internalError, status: 200, watch)
+        }
+    }
+
+    /// The whole body of an answer; nil where it breaks off or is too long.
+    private func body(of response: HTTPClientResponse, _ watch: RequestWatch) async -> [UInt8]? {
         var bytes: [UInt8] = []
         do {
             for try await piece in response.body {
                 watch.enter(.upstream)
-                guard bytes.count + piece.readableBytes <= limits.maxAnswerBytes else { throw UpstreamFailure.unusable }
+                guard bytes.count + piece.readableBytes <= limits.maxAnswerBytes else { return nil }
                 bytes.append(contentsOf: piece.readableBytesView)
             }
-        } catch let failure as UpstreamFailure {
-            throw failure
+            return bytes
         } catch {
-            if watch.cutReason != nil { throw error }
-            throw UpstreamFailure.unusable
-        }
-        let reading = await EventLoopTaskExecutor.offLoop(bytes.count) { [bytes] in
-            var reading = AnswerReading(.chat(.standard))
-            return bytes.withUnsafeBufferPointer({ reading.readBody($0) }) ? reading : nil
-        }
-        guard let reading else { throw UpstreamFailure.unusable }
-        let contentType = response.headers.first(name: "content-type") ?? "application/json"
-        let kept = bytes.count <= limits.maxReplayBytes ? PendingAnswer(contentType: contentType, body: bytes) : nil
-        let outcome: Outcome = mailbox.isClosed ? .clientGone : .finished
-        switch await charge(reading, outcome: outcome, answer: kept, watch) {
-        case .success(let charge):
-            await mailbox.send(
-                .answer(
-                    StoredAnswer(
-                        contentType: contentType, body: bytes, charged: charge.credits, balance: charge.balance)))
-        case .failure(let error):
-            await mailbox.send(.failure(error))
-            await release(.internalError, status: 200, watch)
+            return nil
         }
     }
 
     // MARK: A stream
 
     @inline(never)
-    private func stream(_ response: HTTPClientResponse, _ watch: RequestWatch, _ mailbox: Mailbox<Part>) async {
-        var meter = StreamMeter(.chat(.standard), wantsUsageChunk ? .whole : .withoutUsageChunk)
-        await mailbox.send(.stream(contentType: response.headers.first(name: "content-type") ?? "text/event-stream"))
+    private func stream(
+        _ attempt: Attempt, _ response: HTTPClientResponse, _ watch: RequestWatch, _ mailbox: Mailbox<Part>
+    ) async {
+        var meter = StreamMeter(attempt.format.shape, attempt.format.passage)
+        let contentType = attempt.format.translation == nil ? response.headers.first(name: "content-type") : nil
+        await mailbox.send(.stream(contentType: contentType ?? "text/event-stream", attempt.hold.request))
         var broke = false
         do {
             watch.enter(.upstream)
@@ -163,9 +218,16 @@ struct Exchange: Sendable {
         let cut = meter.isDone ? nil : watch.cutReason
         let isComplete = meter.isDone || (!broke && cut == nil && (meter.isComplete || reading.hasError))
         let end = Part.end(of: isComplete ? nil : Self.failure(of: cut))
-        await settle(reading, isComplete: isComplete, cut: cut, watch) { part in
-            // An event that broke off must be ended before another can be told.
-            if case .broken = part ?? end, !isWhole { await mailbox.send(.piece(ByteBuffer(string: "\n\n"))) }
+        await settle(attempt, reading, isComplete: isComplete, cut: cut, watch) { part in
+            switch part ?? end {
+            case .broken:
+                // An event that broke off must be ended before another can be told.
+                if !isWhole { await mailbox.send(.piece(ByteBuffer(string: "\n\n"))) }
+            default:
+                // What a translation says at the end, it says when the charge is durable.
+                let ending = meter.ending()
+                if !ending.isEmpty { await mailbox.send(.piece(ByteBuffer(bytes: ending))) }
+            }
             await mailbox.send(part ?? end)
         }
     }
@@ -182,7 +244,7 @@ struct Exchange: Sendable {
     /// What the client has received is charged, if need be after the disk has recovered; it is told at once that something broke.
     @inline(never)
     private func settle(
-        _ reading: AnswerReading, isComplete: Bool, cut: CutReason?, _ watch: RequestWatch,
+        _ attempt: Attempt, _ reading: AnswerReading, isComplete: Bool, cut: CutReason?, _ watch: RequestWatch,
         tell: (Part?) async -> Void
     ) async {
         let command: Command.Action
@@ -191,12 +253,13 @@ struct Exchange: Sendable {
         if reading.outputBytes == 0, !reading.usage.isPresent, !isAnswer {
             command = .releaseHold(
                 ReleaseHold(
-                    request: hold.request, reason: cut?.releaseReason ?? .upstreamFailed, upstreamStatus: 200))
+                    request: attempt.hold.request, reason: cut?.releaseReason ?? .upstreamFailed, upstreamStatus: 200))
         } else {
             let outcome: Outcome =
                 cut?.outcome
                 ?? (!isComplete || reading.hasError ? .upstreamFailed : watch.isClientGone ? .clientGone : .finished)
-            command = .charge(ChargeRequest(request: hold.request, outcome: outcome, report: report(reading)))
+            command = .charge(
+                ChargeRequest(request: attempt.hold.request, outcome: outcome, report: report(attempt, reading)))
         }
         watch.enter(.settling)
         do {
@@ -204,7 +267,7 @@ struct Exchange: Sendable {
             await tell(nil)
         } catch {
             await tell(.broken(GatewayError(error)))
-            await settleLater(command)
+            await settleLater(command, of: attempt.hold.request)
         }
     }
 
@@ -223,25 +286,27 @@ struct Exchange: Sendable {
     // MARK: Settlement
 
     @inline(never)
-    private func report(_ reading: AnswerReading) -> UsageReport {
-        reading.report(prompt: prompt, bounds: hold)
+    private func report(_ attempt: Attempt, _ reading: AnswerReading) -> UsageReport {
+        reading.report(prompt: attempts.prompt, bounds: attempt.hold)
     }
 
     @inline(never)
     private func submit(_ action: Command.Action, answer: PendingAnswer?) async throws(LedgerError) -> Receipt {
         if case .charge(let charge) = action {
-            return try await writer.charge(charge, account: account, key: requestKey, answer: answer)
+            return try await writer.charge(
+                charge, account: attempts.account, key: attempts.requestKey, answer: answer)
         }
-        return try await writer.submit(Command(account: account, action: action))
+        return try await writer.submit(Command(account: attempts.account, action: action))
     }
 
     /// Charges an answer before it is given. Where that fails it is not given, and so it is not charged later either.
     @inline(never)
     private func charge(
-        _ reading: AnswerReading, outcome: Outcome, answer: PendingAnswer?, _ watch: RequestWatch
+        _ attempt: Attempt, _ reading: AnswerReading, outcome: Outcome, answer: PendingAnswer?, _ watch: RequestWatch
     ) async -> Result<RequestCharged, GatewayError> {
         watch.enter(.settling)
-        let charge = ChargeRequest(request: hold.request, outcome: outcome, report: report(reading))
+        let charge = ChargeRequest(
+            request: attempt.hold.request, outcome: outcome, report: report(attempt, reading))
         do {
             let receipt = try await submit(.charge(charge), answer: answer)
             guard case .requestCharged(let charge)? = receipt.event?.event else {
@@ -254,24 +319,24 @@ struct Exchange: Sendable {
     }
 
     @inline(never)
-    private func release(_ reason: ReleaseReason, status: Int64?, _ watch: RequestWatch) async {
+    private func release(_ attempt: Attempt, _ reason: ReleaseReason, status: Int64?, _ watch: RequestWatch) async {
         watch.enter(.settling)
         let release = Command.Action.releaseHold(
-            ReleaseHold(request: hold.request, reason: reason, upstreamStatus: status))
+            ReleaseHold(request: attempt.hold.request, reason: reason, upstreamStatus: status))
         do {
             _ = try await submit(release, answer: nil)
         } catch {
-            await settleLater(release)
+            await settleLater(release, of: attempt.hold.request)
         }
     }
 
     /// Tries a settlement again until the ledger takes it: a disk that was full has room again. It gives up when the writer has
     /// stopped for good or the server is stopping; then the hold stays open, and the next start reports it.
     @inline(never)
-    private func settleLater(_ action: Command.Action) async {
+    private func settleLater(_ action: Command.Action, of request: RequestID) async {
         logger.critical(
             "a request could not be settled: trying again",
-            metadata: ["request_id": "\(hold.request)", "account": "\(account)"])
+            metadata: ["request_id": "\(request)", "account": "\(attempts.account)"])
         var action = action
         var pause = 1
         while !registry.isStopping {
@@ -287,7 +352,7 @@ struct Exchange: Sendable {
                 case .refused:
                     // The rules take no such charge (its figures do not fit): the hold must not stay open for that.
                     guard case .charge = action else { return }
-                    action = .releaseHold(ReleaseHold(request: hold.request, reason: .internalError))
+                    action = .releaseHold(ReleaseHold(request: request, reason: .internalError))
                 case .stopped: return
                 default: break
                 }

@@ -107,27 +107,25 @@ struct ModelRequest {
     /// The body for an upstream of the same format: its own name of the model, the output bound where the client gave none, and the
     /// demand for usage.
     ///
-    /// `boundField`: where the bound is sent; `isOnlyBound`: whether the upstream heeds no other, so that the client's is renamed.
-    func upstreamBody(model: String, outputBound: Int64?, boundField: String, isOnlyBound: Bool = false) -> [UInt8] {
+    /// `boundField`: where the bound is sent, nil: nowhere; `isOnlyBound`: whether the upstream heeds no other, so that the client's is renamed.
+    func upstreamBody(model: String, outputBound: Int64?, boundField: String?, isOnlyBound: Bool = false) -> [UInt8] {
         var edits: [(range: Range<Int>, text: [UInt8])] = []
         var name = JSONWriter(reserving: model.utf8.count + 2)
         name.value(model)
         edits.append((modelRange, name.bytes))
         var additions = ""
-        if let outputBound {
+        if let outputBound, let boundField {
             if let index = nullBoundNames.firstIndex(of: boundField) {
                 edits.append((nullBounds[index], Array(String(outputBound).utf8)))
             } else {
                 additions += ",\"\(boundField)\":\(outputBound)"
             }
-        } else if isOnlyBound, boundNames[boundField] == nil, !nullBoundNames.contains(boundField),
-            let other = boundNames.first
-        {
-            edits.append((other.value, Array("\"\(boundField)\"".utf8)))
-        } else if isOnlyBound, boundNames[boundField] == nil, let maxTokens,
-            let index = nullBoundNames.firstIndex(of: boundField)
-        {
-            edits.append((nullBounds[index], Array(String(maxTokens).utf8)))
+        } else if isOnlyBound, let boundField, boundNames[boundField] == nil {
+            if let index = nullBoundNames.firstIndex(of: boundField) {
+                if let maxTokens { edits.append((nullBounds[index], Array(String(maxTokens).utf8))) }
+            } else if let other = boundNames.first {
+                edits.append((other.value, Array("\"\(boundField)\"".utf8)))
+            }
         }
         if isStream, !wantsUsageChunk, endpoint == .chat {
             if let includeUsage {

@@ -75,6 +75,9 @@ final class RequestWatch: Sendable {
 
     var isClientGone: Bool { state.withLock { $0.clientGoneAt != nil } }
 
+    /// Whether the client has left, or may have: it has closed its half of the connection.
+    var isClientLeaving: Bool { state.withLock { $0.clientGoneAt != nil || $0.inputClosedAt != nil } }
+
     /// Why it was cut off, where it was.
     var cutReason: CutReason? { state.withLock { $0.cut } }
 

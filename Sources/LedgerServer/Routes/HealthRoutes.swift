@@ -10,6 +10,7 @@ struct HealthRoutes: Sendable {
     let writer: LedgerWriter
     let registry: RequestRegistry
     let follower: UsageService
+    let upstreams: [String: Upstream]
 
     static let version = "0.1.0"
 
@@ -25,7 +26,8 @@ struct HealthRoutes: Sendable {
         router.get("/health/readiness", use: readiness)
     }
 
-    /// Ready: the writer writes and the server is not stopping. Tells how far the usage read models are behind.
+    /// Ready: the writer writes and the server is not stopping. Tells how far the usage read models are behind, and which providers are given
+    /// up for the moment; without one of them, the others are still there.
     @Sendable func readiness(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let database: String
         switch writer.health {
@@ -43,6 +45,13 @@ struct HealthRoutes: Sendable {
             json.field("requests_under_way", registry.count)
             json.field("queue_length", writer.queueLength)
             json.nullable("usage_lag", follower.lag)
+            json.name("providers")
+            json.beginObject()
+            for (name, upstream) in upstreams.sorted(by: { $0.key < $1.key }) {
+                json.name(name)
+                json.value(upstream.circuit.closedFor() == nil ? "available" : "unavailable")
+            }
+            json.endObject()
             json.endObject()
         }
     }

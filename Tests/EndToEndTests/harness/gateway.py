@@ -27,6 +27,8 @@ PRICE = {"input_price_per_million": 1.0, "output_price_per_million": 2.0, "cache
 LIMITS = {
     "connect_timeout_seconds": 2, "first_byte_timeout_seconds": 20, "idle_timeout_seconds": 20,
     "stream_duration_seconds": 60, "drain_timeout_seconds": 10, "shutdown_grace_seconds": 5,
+    # What the provider is asked, it is asked once, unless a case is about asking again.
+    "upstream_attempts": 1, "circuit_failures": 0,
 }
 START_SECONDS = 30.0
 LISTENING = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")

@@ -6,8 +6,8 @@ import Metering
 import NIOCore
 import WireJSON
 
-/// `POST /v1/chat/completions` and `GET /v1/models`.
-struct CompletionRoutes: Sendable {
+/// The doors to models, one for each ``Endpoint``, and `GET /v1/models`.
+struct ModelRoutes: Sendable {
     let configuration: ServerConfiguration
     let authenticator: Authenticator
     let writer: LedgerWriter
@@ -16,34 +16,37 @@ struct CompletionRoutes: Sendable {
     let logger: Logger
 
     func add(to router: some RouterMethods<GatewayContext>) {
-        router.post(RouterPath(Endpoint.chat.path), use: complete)
+        for endpoint in Endpoint.allCases {
+            router.post(RouterPath(endpoint.path)) { request, context in try await ask(endpoint, request, context) }
+        }
         router.get("/v1/models", use: models)
     }
 
-    // MARK: Completions
+    // MARK: Asking a model
 
-    @Sendable func complete(_ request: Request, _ context: GatewayContext) async throws -> Response {
+    private func ask(_ endpoint: Endpoint, _ request: Request, _ context: GatewayContext) async throws -> Response {
         let principal = try await authenticator.principal(of: request)
         let bytes = try await request.wholeBody(upTo: configuration.limits.maxBodyBytes)
-        let chat = try await EventLoopTaskExecutor.offLoop(bytes.count) {
+        let asked = try await EventLoopTaskExecutor.offLoop(bytes.count) {
             // The media figures depend on the model, which the body names: it is looked up in a first, cheap pass.
-            let named = try self.model(named: Self.modelName(in: bytes))
-            return try ModelRequest(bytes, endpoint: .chat, media: configuration.settings(of: named))
+            let named = try self.model(named: Self.modelName(in: bytes, endpoint))
+            return try ModelRequest(bytes, endpoint: endpoint, media: configuration.settings(of: named))
         }
-        let model = try model(named: chat.model)
-        guard let upstream = upstreams[model.provider] else { throw Self.modelNotFound(chat.model) }
-        let account = try account(of: principal, chat)
-        let key = try requestKey(request, account: account, chat)
+        let account = try account(of: principal, asked)
+        let attempts = Attempts(
+            Attempts.Terms(
+                request: asked, id: context.requestID, account: account, keyID: principal.keyID,
+                requestKey: try requestKey(request, account: account, asked), headers: request.headers),
+            candidates: try candidates(for: asked), configuration: configuration, writer: writer)
         let watch = try registry.begin()
         context.channel.whenClientInputCloses { watch.clientInputClosed() }
-        let hold: HoldPlaced
+        let first: (Attempt, UpstreamCall)
         do {
-            hold = try await admit(
-                chat, model: model, account: account, principal: principal, request: context.requestID, key: key)
+            first = try await attempts.first()
         } catch LedgerError.requestAnswered(let record) {
             registry.end(watch)
             guard let answer = record.answer else { throw LedgerError.requestAnswered(record) }
-            return Self.response(answer, isReplay: true)
+            return Self.response(answer, context.requestID, isReplay: true)
         } catch let error as LedgerError {
             registry.end(watch)
             throw GatewayError(error, insufficientCreditsStatus: configuration.insufficientCreditsStatus)
@@ -51,46 +54,44 @@ struct CompletionRoutes: Sendable {
             registry.end(watch)
             throw error
         }
-        let bound = chat.maxTokens == nil ? hold.outputBound / chat.choices : nil
         let exchange = Exchange(
-            upstream: upstream, writer: writer, registry: registry, limits: configuration.limits, logger: logger,
-            account: account, isStream: chat.isStream, wantsUsageChunk: chat.wantsUsageChunk, prompt: chat.size,
-            hold: hold, requestKey: key)
-        let body = chat.upstreamBody(
-            model: model.model, outputBound: bound, boundField: upstream.configuration.maxTokensField ?? "max_tokens",
-            isOnlyBound: upstream.configuration.maxTokensField != nil)
-        return try await respond(with: exchange.start(body: body, watch, on: context.channel.eventLoop), watch)
+            attempts: attempts, writer: writer, registry: registry, limits: configuration.limits, logger: logger)
+        let mailbox = exchange.start(first.0, first.1, watch, on: context.channel.eventLoop)
+        return try await respond(with: mailbox, endpoint, watch)
     }
 
-    private func admit(
-        _ chat: ModelRequest, model: ModelKey, account: AccountID, principal: Principal, request: Ledger.RequestID,
-        key: RequestKey?
-    ) async throws -> HoldPlaced {
-        let settings = configuration.settings(of: model)
-        let hold = PlaceHold(
-            request: request,
-            origin: RequestOrigin(model: model.description, keyID: principal.keyID, endpoint: chat.endpoint.path),
-            promptBound: chat.size.tokenBound,
-            outputPerChoice: chat.maxTokens ?? Int64(settings.defaultMaxOutputTokens),
-            choices: chat.choices, shrinkTo: chat.maxTokens == nil ? 256 : nil, searchBound: chat.searchBound,
-            writesCache: chat.writesCache, allowUnpriced: configuration.allowUnpriced)
-        let receipt = try await writer.admit(hold, account: account, key: key)
-        guard case .holdPlaced(let placed)? = receipt.event?.event else {
-            throw GatewayError(.internalServerError, "internal_error", "Internal server error")
+    /// The model that is asked for, then its fallbacks, as far as they can be asked by that route.
+    private func candidates(for request: ModelRequest) throws -> [Attempts.Candidate] {
+        let model = try model(named: request.model)
+        guard let upstream = upstreams[model.provider] else { throw Self.modelNotFound(request.model) }
+        guard UpstreamCall.supports(request.endpoint, upstream.configuration.kind) else {
+            let other = Endpoint.allCases.filter { UpstreamCall.supports($0, upstream.configuration.kind) }
+            throw GatewayError(
+                .badRequest, "unsupported_endpoint",
+                "The model '\(request.model.prefix(255))' cannot be asked by \(request.endpoint.path): use \(other.map(\.path).joined(separator: " or "))",
+                param: "model")
         }
-        return placed
+        let fallbacks = configuration.settings(of: model).fallbacks.compactMap { model -> Attempts.Candidate? in
+            guard let upstream = upstreams[model.provider],
+                UpstreamCall.supports(request.endpoint, upstream.configuration.kind)
+            else { return nil }
+            return Attempts.Candidate(model: model, upstream: upstream)
+        }
+        return [Attempts.Candidate(model: model, upstream: upstream)] + fallbacks
     }
 
     /// Turns the parts of an exchange into an answer.
-    private func respond(with mailbox: Mailbox<Exchange.Part>, _ watch: RequestWatch) async throws -> Response {
+    private func respond(
+        with mailbox: Mailbox<Exchange.Part>, _ endpoint: Endpoint, _ watch: RequestWatch
+    ) async throws -> Response {
         switch await mailbox.next(atMost: 1).first {
-        case .answer(let answer): return Self.response(answer, isReplay: false)
+        case .answer(let answer, let request): return Self.response(answer, request, isReplay: false)
         case .failure(let error): throw error
-        case .stream(let contentType):
+        case .stream(let contentType, let request):
             let body = ResponseBody { writer in
                 do {
                     while true {
-                        let output = StreamOutput(await mailbox.next())
+                        let output = StreamOutput(await mailbox.next(), endpoint)
                         if output.bytes.readableBytes > 0 { try await writer.write(output.bytes) }
                         if let failure = output.failure { throw failure }
                         if output.isEnd { return try await writer.finish(nil) }
@@ -102,15 +103,17 @@ struct CompletionRoutes: Sendable {
                 }
             }
             return Response(
-                status: .ok, headers: [.contentType: contentType, .cacheControl: "no-cache"], body: body)
+                status: .ok,
+                headers: [.contentType: contentType, .cacheControl: "no-cache", .requestID: request.rawValue],
+                body: body)
         default: throw GatewayError.givenUp
         }
     }
 
-    private static func response(_ answer: StoredAnswer, isReplay: Bool) -> Response {
+    private static func response(_ answer: StoredAnswer, _ request: Ledger.RequestID, isReplay: Bool) -> Response {
         var headers: HTTPFields = [
             .contentType: answer.contentType, .chargedCredits: answer.charged.description,
-            .balanceCredits: answer.balance.description,
+            .balanceCredits: answer.balance.description, .requestID: request.rawValue,
         ]
         if isReplay { headers[.idempotencyReplayed] = "true" }
         return Response(
@@ -139,16 +142,25 @@ struct CompletionRoutes: Sendable {
         return RequestKey(account: account, key: key, bodyHash: chat.fingerprint)
     }
 
-    /// The model that a name stands for: from the map, else `provider:model` or `provider/model`.
+    /// The model that a name stands for: from the map, else `provider:model` or `provider/model`, else the one model of that name that has a
+    /// price.
     private func model(named name: String) throws -> ModelKey {
         if let mapped = configuration.modelMap[name] { return mapped }
-        guard let model = ModelKey(name), configuration.providers[model.provider] != nil else {
-            throw Self.modelNotFound(name)
+        if let model = ModelKey(name), configuration.providers[model.provider] != nil { return model }
+        let (now, prices) = (SystemClock.now(), writer.prices)
+        let offered = configuration.providers.keys.sorted().compactMap { ModelKey(provider: $0, model: name) }
+            .filter { prices.price(for: $0.description, at: now) != nil }
+        guard let model = offered.first else { throw Self.modelNotFound(name) }
+        guard offered.count == 1 else {
+            throw GatewayError(
+                .badRequest, "ambiguous_model",
+                "The model '\(name.prefix(255))' is offered by several providers: name \(offered.map(\.description).joined(separator: " or "))",
+                param: "model")
         }
         return model
     }
 
-    private static func modelName(in body: [UInt8]) throws -> String {
+    private static func modelName(in body: [UInt8], _ endpoint: Endpoint) throws -> String {
         let name = body.withUnsafeBufferPointer { buffer -> String? in
             var json = JSONScanner(buffer)
             guard (try? json.enterObject()) != nil else { return nil }
@@ -161,7 +173,7 @@ struct CompletionRoutes: Sendable {
         guard let name else {
             // Let the full reading say what is wrong.
             _ = try ModelRequest(
-                body, endpoint: .chat, media: ModelConfiguration(defaultMaxOutputTokens: 1))
+                body, endpoint: endpoint, media: ModelConfiguration(defaultMaxOutputTokens: 1))
             throw GatewayError(.badRequest, "missing_field", "'model' is required and must be a text", param: "model")
         }
         return name
@@ -211,7 +223,7 @@ private struct StreamOutput {
 
     /// Not inlined, like what ``Exchange`` runs while a stream waits. Without any part, the stream was given up.
     @inline(never)
-    init(_ parts: [Exchange.Part]) {
+    init(_ parts: [Exchange.Part], _ endpoint: Endpoint) {
         if parts.isEmpty { failure = GatewayError.givenUp }
         for part in parts {
             switch part {
@@ -220,7 +232,7 @@ private struct StreamOutput {
             case .end: isEnd = true
             case .broken(let error):
                 // What breaks must not look finished: an error event, and then no proper end.
-                bytes.writeBytes(Array("data: ".utf8) + error.openAIBody + Array("\n\n".utf8))
+                bytes.writeBytes(error.event(for: endpoint))
                 failure = error
             case .stream, .answer, .failure: break
             }

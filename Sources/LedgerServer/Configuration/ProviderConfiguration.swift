@@ -1,0 +1,125 @@
+import Foundation
+
+/// An upstream.
+struct ProviderConfiguration: Sendable {
+    /// What it speaks, and how it bills.
+    enum Kind: String, Sendable, CaseIterable {
+        /// OpenAI's API, also as DeepSeek, Groq, Mistral, OpenRouter and many others speak it.
+        case openai
+        /// OpenAI's API; reasoning is billed beside the completion.
+        case xai
+        /// Anthropic's messages API.
+        case anthropic
+        /// Gemini's own API.
+        case gemini
+        /// Gemini's endpoint in OpenAI's form; thinking is billed, and only the total has it.
+        case geminiOpenAI = "gemini-openai"
+        /// OpenAI's API as Azure offers it.
+        case azure
+        /// The built-in upstream.
+        case demo
+    }
+
+    let name: String
+    let kind: Kind
+    /// The URL to which routes are added; nil for `demo`, which is told when it listens.
+    let apiBase: String?
+    let apiKey: String
+    /// The one member that bounds the output of a chat completion there; nil: it heeds all of OpenAI's.
+    let maxTokensField: String?
+    /// Azure: the version of its older URLs, which name the deployment; nil: the newer ones.
+    let apiVersion: String?
+
+    /// Where well-known providers are.
+    private static let knownBases = [
+        "openai": "https://api.openai.com/v1",
+        "xai": "https://api.x.ai/v1",
+        "anthropic": "https://api.anthropic.com/v1",
+        "gemini": "https://generativelanguage.googleapis.com/v1beta",
+        "deepseek": "https://api.deepseek.com/v1",
+        "groq": "https://api.groq.com/openai/v1",
+        "mistral": "https://api.mistral.ai/v1",
+        "openrouter": "https://openrouter.ai/api/v1",
+    ]
+
+    /// The one member by which well-known providers let the output be bounded.
+    private static let knownBounds = [
+        "openai": "max_completion_tokens", "azure": "max_completion_tokens", "deepseek": "max_tokens",
+        "mistral": "max_tokens",
+    ]
+
+    /// Reads and checks the section of a provider; `line`: where it begins.
+    init(
+        _ section: inout ConfigurationSection, name: String, line: Int?, warnings: inout [String]
+    ) throws(ConfigurationError) {
+        self.name = name
+        var base = try section.string("api_base")?.droppingSlashes ?? Self.knownBases[name]
+        if let kind = try section.choice("kind", Kind.allCases.map(\.rawValue)).flatMap(Kind.init) {
+            self.kind = kind
+        } else {
+            // What is called by the name of a kind is of that kind; Gemini has two.
+            let named = Kind(rawValue: name) ?? .openai
+            kind = named == .gemini && base?.hasSuffix("/openai") == true ? .geminiOpenAI : named
+        }
+        // Both may be written as their makers' own libraries want it: without the version.
+        if let given = base, let url = URL(string: given), url.path.isEmpty {
+            if kind == .anthropic { base = given + "/v1" }
+            if kind == .gemini { base = given + "/v1beta" }
+        }
+        let key = try section.secret("api_key") ?? section.variable(Self.variable(of: name))
+        if kind != .demo {
+            guard let base, let url = URL(string: base), ["http", "https"].contains(url.scheme ?? ""),
+                url.host?.isEmpty == false, (1...65_535).contains(url.port ?? 80), url.query == nil,
+                url.fragment == nil
+            else {
+                throw ConfigurationError(
+                    "must be the http or https URL that the provider's routes are added to",
+                    key: "providers.\(name).api_base", line: line)
+            }
+            guard let key else {
+                throw ConfigurationError(
+                    "is missing: give it here, by api_key_file or as \(Self.variable(of: name)) (\"\" for an upstream that wants none)",
+                    key: "providers.\(name).api_key", line: line)
+            }
+            // It is sent in a header.
+            guard key.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else {
+                throw ConfigurationError(
+                    "must be of printable ASCII characters without spaces", key: "providers.\(name).api_key",
+                    line: line)
+            }
+        }
+        apiBase = base
+        apiKey = key ?? ""
+        maxTokensField =
+            try section.choice("max_tokens_field", ["max_tokens", "max_completion_tokens"]) ?? Self.knownBounds[name]
+        apiVersion = try section.string("api_version")
+        guard apiVersion == nil || kind == .azure else {
+            throw ConfigurationError("is only for kind azure", key: "providers.\(name).api_version", line: line)
+        }
+        guard apiVersion?.utf8.allSatisfy({ $0 == 0x2D || $0.isASCIILetterOrDigit }) ?? true else {
+            throw ConfigurationError(
+                "must be a version such as 2024-10-21", key: "providers.\(name).api_version", line: line)
+        }
+        if section.ignore("client_args") { warnings.append("'providers.\(name).client_args' is ignored") }
+        try section.finish()
+    }
+
+    /// The environment variable in which a provider's key is looked for.
+    private static func variable(of name: String) -> String {
+        name.uppercased().replacingOccurrences(of: "-", with: "_") + "_API_KEY"
+    }
+}
+
+extension String {
+    fileprivate var droppingSlashes: String {
+        var text = self[...]
+        while text.last == "/" { text.removeLast() }
+        return String(text)
+    }
+}
+
+extension UInt8 {
+    var isASCIILetterOrDigit: Bool {
+        (0x30...0x39).contains(self) || (0x41...0x5A).contains(self) || (0x61...0x7A).contains(self)
+    }
+}

@@ -1,0 +1,165 @@
+import AsyncHTTPClient
+import HTTPTypes
+import Ledger
+import Metering
+import Synchronization
+
+/// One try at an upstream: what was set aside for it, and how its answer is read.
+struct Attempt: Sendable {
+    let upstream: Upstream
+    let hold: HoldPlaced
+    let format: AnswerFormat
+}
+
+/// The tries at a request's upstreams, one after the other: the model that was asked for, as often as it may, then its fallbacks.
+///
+/// Each try has a hold of its own, under the request's id with its number, and ends with the release of it or with the request's one charge:
+/// so each is in the usage log, and only the one that answered is charged.
+final class Attempts: Sendable {
+    /// A model that may answer.
+    struct Candidate: Sendable {
+        let model: ModelKey
+        let upstream: Upstream
+    }
+
+    /// What is asked, and on whose account.
+    struct Terms: Sendable {
+        let request: ModelRequest
+        /// The request's id: that of its first try.
+        let id: RequestID
+        let account: AccountID
+        let keyID: String?
+        let requestKey: RequestKey?
+        /// The headers of the client's request.
+        let headers: HTTPFields
+    }
+
+    private struct State {
+        /// Let go with the last try: a prompt may be long, and an answer take long.
+        var terms: Terms?
+        /// The place of the current model among the candidates.
+        var place = 0
+        /// How often the current model has been tried.
+        var tries = 0
+        /// How many tries there were in all.
+        var count = 0
+    }
+
+    let account: AccountID
+    let requestKey: RequestKey?
+    let isStream: Bool
+    let prompt: PromptSize
+    private let configuration: ServerConfiguration
+    private let writer: LedgerWriter
+    private let candidates: [Candidate]
+    private let state: Mutex<State>
+
+    init(_ terms: Terms, candidates: [Candidate], configuration: ServerConfiguration, writer: LedgerWriter) {
+        account = terms.account
+        requestKey = terms.requestKey
+        isStream = terms.request.isStream
+        prompt = terms.request.size
+        self.configuration = configuration
+        self.writer = writer
+        self.candidates = candidates
+        state = Mutex(State(terms: terms))
+    }
+
+    /// Admits the first try: at the first model whose provider is not given up.
+    ///
+    /// Nothing is set aside where it throws: what cannot be translated or is not covered is told before anything happens.
+    func first() async throws -> (Attempt, UpstreamCall) {
+        let open = candidates.firstIndex { $0.upstream.circuit.closedFor() == nil }
+        guard let open else {
+            let rest = candidates.compactMap { $0.upstream.circuit.closedFor() }.min() ?? .seconds(1)
+            throw candidates.first?.upstream.unavailable(rest).error
+                ?? UpstreamFailure.unreachable.error
+        }
+        state.withLock { $0.place = open }
+        return try await admit(candidates[open])
+    }
+
+    /// How long to wait before the next try after a failure; nil: there is none.
+    func pause(after failure: UpstreamFailure) -> Duration? {
+        state.withLock { state in
+            guard state.terms != nil else { return nil }
+            if failure.isPassing, state.tries < configuration.limits.upstreamAttempts,
+                candidates[state.place].upstream.circuit.closedFor() == nil,
+                let pause = Self.pause(
+                    try: state.tries, retryAfter: failure.retryAfter,
+                    longest: .seconds(configuration.limits.retryWaitSeconds), jitter: .random(in: 0...1000))
+            {
+                return pause
+            }
+            guard failure.allowsFallback else { return nil }
+            for place in candidates.indices where place > state.place {
+                guard candidates[place].upstream.circuit.closedFor() == nil else { continue }
+                state.place = place
+                state.tries = 0
+                return .zero
+            }
+            return nil
+        }
+    }
+
+    /// How long to wait before another try, in its range by chance, so that those who failed together do not come again together.
+    ///
+    /// `retryAfter`: what the provider demands; nil is given where that is longer than `longest`. `jitter`: 0 to 1000.
+    static func pause(try number: Int, retryAfter: Duration?, longest: Duration, jitter: Int64) -> Duration? {
+        let backoff = min(Duration.milliseconds(250 << min(max(number, 1) - 1, 8)), longest)
+        let chosen = backoff / 2 + backoff / 2 * Double(jitter) / 1000
+        guard let retryAfter else { return chosen }
+        return retryAfter <= longest ? max(retryAfter, chosen) : nil
+    }
+
+    /// Admits the next try, after ``pause(after:)``.
+    func next() async throws -> (Attempt, UpstreamCall) {
+        try await admit(candidates[state.withLock { $0.place }])
+    }
+
+    /// There will be no further try.
+    func end() { state.withLock { $0.terms = nil } }
+
+    private func admit(_ candidate: Candidate) async throws -> (Attempt, UpstreamCall) {
+        let (terms, number) = state.withLock { state in
+            state.tries += 1
+            state.count += 1
+            return (state.terms, state.count)
+        }
+        guard let terms, let id = number == 1 ? terms.id : RequestID(rawValue: "\(terms.id).\(number)") else {
+            throw GatewayError(.internalServerError, "internal_error", "Internal server error")
+        }
+        let (request, provider) = (terms.request, candidate.upstream.configuration)
+        let settings = configuration.settings(of: candidate.model)
+        let wanted = request.endpoint == .embeddings ? 0 : request.maxTokens ?? Int64(settings.defaultMaxOutputTokens)
+        let prepare: @Sendable (Int64) throws -> UpstreamCall = { bound in
+            try UpstreamCall(
+                request, to: provider, model: candidate.model.model, outputBound: bound, id: id, headers: terms.headers)
+        }
+        let size = request.body.count
+        let call = try await EventLoopTaskExecutor.offLoop(size) { try prepare(wanted) }
+        let hold = PlaceHold(
+            request: id,
+            origin: RequestOrigin(
+                model: candidate.model.description, keyID: terms.keyID, endpoint: request.endpoint.path),
+            promptBound: request.size.tokenBound.addingClamped(UpstreamCall.addedPrompt(request, provider.kind)),
+            outputPerChoice: wanted, choices: request.choices,
+            shrinkTo: request.maxTokens == nil ? call.leastOutput : nil, searchBound: request.searchBound,
+            writesCache: request.writesCache, allowUnpriced: configuration.allowUnpriced)
+        let receipt = try await writer.admit(hold, account: account, key: requestKey)
+        guard case .holdPlaced(let placed)? = receipt.event?.event else {
+            throw GatewayError(.internalServerError, "internal_error", "Internal server error")
+        }
+        let attempt = Attempt(upstream: candidate.upstream, hold: placed, format: call.format)
+        let bound = placed.outputBound / max(1, request.choices)
+        guard bound != wanted else { return (attempt, call) }
+        do {
+            // It has shrunk to what the balance covers, and no further than what can be translated.
+            return (attempt, try await EventLoopTaskExecutor.offLoop(size) { try prepare(bound) })
+        } catch {
+            let release = ReleaseHold(request: id, reason: .internalError)
+            _ = try await writer.submit(Command(account: account, action: .releaseHold(release)))
+            throw error
+        }
+    }
+}
