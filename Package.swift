@@ -17,6 +17,7 @@ let package = Package(
         .library(name: "LedgerSQLite", targets: ["LedgerSQLite"]),
         .library(name: "Projections", targets: ["Projections"]),
         .library(name: "Metering", targets: ["Metering"]),
+        .library(name: "Translation", targets: ["Translation"]),
         .executable(name: "LedgerServer", targets: ["LedgerServer"]),
         .executable(name: "replay", targets: ["replay"]),
     ],
@@ -81,10 +82,14 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
-        .testTarget(name: "LedgerTests", dependencies: ["Ledger", "WireJSON"], swiftSettings: strict),
+        .target(
+            name: "Fuzzing", dependencies: ["Ledger", "Metering", "Translation"], path: "Tests/Fuzzing",
+            swiftSettings: strict),
+        .testTarget(name: "LedgerTests", dependencies: ["Ledger", "WireJSON", "Fuzzing"], swiftSettings: strict),
         .testTarget(name: "MeteringTests", dependencies: ["Metering", "Ledger", "WireJSON"], swiftSettings: strict),
         .testTarget(
-            name: "TranslationTests", dependencies: ["Translation", "Metering", "WireJSON"], swiftSettings: strict),
+            name: "TranslationTests", dependencies: ["Translation", "Metering", "Ledger", "WireJSON", "Fuzzing"],
+            swiftSettings: strict),
         .target(
             name: "CFaultyDisk", path: "Tests/CFaultyDisk",
             linkerSettings: [.linkedLibrary("sqlite3")]),
@@ -103,7 +108,13 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(
-            name: "LedgerServerTests", dependencies: ["LedgerServer", "Ledger", "Metering"], swiftSettings: strict),
+            name: "LedgerServerTests",
+            dependencies: [
+                "LedgerServer", "Ledger", "Metering", .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOHTTP1", package: "swift-nio"),
+            ],
+            swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests", dependencies: ["LedgerServer", "replay"], exclude: ["harness"], swiftSettings: strict
         ),

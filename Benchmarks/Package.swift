@@ -11,6 +11,8 @@ let package = Package(
             dependencies: [
                 .product(name: "Ledger", package: "credit-ledger"),
                 .product(name: "LedgerSQLite", package: "credit-ledger"),
+                .product(name: "Metering", package: "credit-ledger"),
+                .product(name: "Translation", package: "credit-ledger"),
             ])
     ],
     swiftLanguageModes: [.v6]

@@ -36,11 +36,13 @@ SERVER = HERE.parent / ".build-release/release/LedgerServer"
 REPLAY = HERE.parent / ".build-release/release/replay"
 LEDGER_BENCH = HERE / ".build/release/LedgerBench"
 NATIVE = HERE / ".build-native"
-PARTS = ("charges", "verify", "streams", "proxy")
+PARTS = ("charges", "verify", "streams", "proxy", "metering")
 
 ACCOUNTS = 10_000
 MASTER_KEY = "bench-master-key"
 PATH = "/v1/chat/completions"
+#: How much of a stream one core shall meter in a second.
+METERED_MEGABYTES = 300
 #: What no single step may take; bounds for something that hangs, not figures.
 STEP_SECONDS, START_SECONDS, STOP_SECONDS = 300, 20, 60
 
@@ -552,6 +554,31 @@ limits:
                 [label, f"{median(side, 'rps'):,.0f}", *(f"{median(side, key) / 1000:.2f}" for key in keys), *tail])
         part.figures[name] = pairs
 
+    # MARK: Metering
+
+    def metering(self) -> Part:
+        """The bytes of each format's stream through the meter, on one core."""
+        part = Part(
+            "5. metering streams on one core, in MB/s",
+            ["", "metered", "without usage chunk", "translated", "only copied", "only split", "metered ÷ split", "aim"])
+        meter = Meter()
+        rounds = [
+            self.run([LEDGER_BENCH, "meter", 8 if self.quick else 64, HERE.parent / "fixtures/streams"]).json()
+            for _ in range(self.rounds)]
+        for name in rounds[0]:
+            def figure(way: str) -> list[float]:
+                return [found[name][way] for found in rounds if way in found[name]]
+
+            ratio = [metered / split for metered, split in zip(figure("metered"), figure("split"))]
+            others = [spread(figure(way), 0) if figure(way) else "" for way in ("without_usage_chunk", "translated")]
+            is_met = statistics.median(figure("metered")) >= METERED_MEGABYTES
+            part.rows.append(
+                [name, spread(figure("metered"), 0), *others, spread(figure("copied"), 0), spread(figure("split"), 0),
+                 spread(ratio), judged(f"≥ {METERED_MEGABYTES}", is_met)])
+        part.notes.append("In pieces of 16 KiB, as they come from a socket. Each stream is a short one whose events are repeated.")
+        part.figures["rounds"] = rounds
+        return meter.finish(part)
+
 
 def listening_port(process: subprocess.Popen[bytes], log: Path) -> int:
     """The port that the server says it listens on."""
@@ -704,7 +731,8 @@ def main() -> int:
             mode = "quick, smaller loads; " if options.quick else ""
             lines.append(f"{mode}{benchmark.rounds} rounds; medians; ratios and differences are medians over the rounds' pairs")
             print("\n".join(lines), flush=True)
-            steps = dict(zip(PARTS, (benchmark.charges, benchmark.verification, benchmark.streams, benchmark.proxy)))
+            steps = dict(zip(PARTS, (
+                benchmark.charges, benchmark.verification, benchmark.streams, benchmark.proxy, benchmark.metering)))
             results = {}
             for step in (step for step in PARTS if step in options.only):
                 part = steps[step]()

@@ -111,7 +111,8 @@ public struct AnswerReading: Sendable {
             return
         }
         let text = try json.text()
-        if servedModel == nil { servedModel = json.decode(text) }
+        // It becomes part of an event, and of each chunk of a translation.
+        if servedModel == nil, json.decodedByteCount(text) <= 255 { servedModel = json.decode(text) }
     }
 
     /// Notes an error, where the value is one: some providers write an empty one beside a good answer.

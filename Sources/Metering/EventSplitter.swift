@@ -109,9 +109,10 @@ struct ServerSentEvent {
         }
     }
 
-    /// Whether a line is a comment, or one of the other fields.
+    /// Whether a line is a comment, or one of the other fields, or white space.
     private static func isKnown(_ line: UnsafeBufferPointer<UInt8>) -> Bool {
-        line.isEmpty || line.first == 0x3A || value(of: "id", in: line) != nil || value(of: "retry", in: line) != nil
+        line.allSatisfy { $0 == 0x20 || $0 == 0x09 } || line.first == 0x3A || value(of: "id", in: line) != nil
+            || value(of: "retry", in: line) != nil
             || line.equals("data") || line.equals("event") || line.equals("id") || line.equals("retry")
     }
 

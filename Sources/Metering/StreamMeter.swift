@@ -47,6 +47,7 @@ public struct StreamMeter: Sendable {
     private var isOversized = false
     /// What comes is no stream of events but one JSON document, as some upstreams answer under the content type of a stream; nil: not known.
     private var isDocument: Bool?
+    private var opening = Opening()
 
     public init(_ shape: AnswerShape, _ passage: Passage) {
         reading = AnswerReading(shape)
@@ -62,7 +63,7 @@ public struct StreamMeter: Sendable {
     /// Reads a piece, and says what to send on.
     public mutating func consume(_ piece: UnsafeBufferPointer<UInt8>) -> Forward {
         if isDocument == nil {
-            isDocument = Self.isDocument(piece)
+            isDocument = opening.isDocument(piece)
             if isDocument == true, case .withoutUsageChunk = passage, !event.isEmpty {
                 // White space that was held back goes out with it.
                 _ = add(piece)
@@ -120,16 +121,27 @@ public struct StreamMeter: Sendable {
         return output
     }
 
-    /// Whether what begins so is a document; nil: only white space has come.
-    private static func isDocument(_ piece: UnsafeBufferPointer<UInt8>) -> Bool? {
-        for byte in piece {
-            switch byte {
-            // White space, and the bytes of a byte order mark.
-            case 0x20, 0x09, 0x0A, 0x0D, 0xEF, 0xBB, 0xBF: continue
-            default: return byte == 0x7B || byte == 0x5B
+    /// What has come before anything was said: white space, and a byte order mark at the very beginning.
+    private struct Opening {
+        private static let mark: [UInt8] = [0xEF, 0xBB, 0xBF]
+        private var markBytes = 0
+        private var hasSpace = false
+
+        /// Whether what begins so is a document; nil: nothing has been said yet.
+        mutating func isDocument(_ piece: UnsafeBufferPointer<UInt8>) -> Bool? {
+            for byte in piece {
+                if !hasSpace, markBytes < Self.mark.count, byte == Self.mark[markBytes] {
+                    markBytes += 1
+                    continue
+                }
+                guard markBytes % Self.mark.count == 0 else { return false }
+                switch byte {
+                case 0x20, 0x09, 0x0A, 0x0D: hasSpace = true
+                default: return byte == 0x7B || byte == 0x5B
+                }
             }
+            return nil
         }
-        return nil
     }
 
     /// Keeps a piece of a document, to be read at the end.

@@ -51,12 +51,18 @@ public struct UsageReading: Sendable {
     /// Reasoning or thinking tokens, where the provider tells them apart.
     public var reasoning: Int64? { counts.reasoning }
 
-    /// What the provider wrote, byte for byte; of several objects that complete each other, an object of them by their event's name.
+    /// The longest report that is kept as it was written: it becomes part of an event.
+    public static let maximumRawBytes = 16 << 10
+
+    /// What the provider wrote, byte for byte; nil where it is too long to be kept. Of several objects that complete each other, an object of them by their event's name.
     public var raw: [UInt8]? {
-        guard let opening else { return last }
-        guard let last else { return opening }
-        return Array("{\"message_start\":".utf8) + opening + Array(",\"message_delta\":".utf8) + last + [0x7D]
+        guard let opening else { return last.flatMap(Self.kept) }
+        guard let last else { return Self.kept(opening) }
+        return Self.kept(
+            Array("{\"message_start\":".utf8) + opening + Array(",\"message_delta\":".utf8) + last + [0x7D])
     }
+
+    private static func kept(_ raw: [UInt8]) -> [UInt8]? { raw.count <= maximumRawBytes ? raw : nil }
 
     // MARK: Reading
 

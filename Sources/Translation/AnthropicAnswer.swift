@@ -9,6 +9,10 @@ public struct AnthropicAnswer: EventTranslator {
     private var hasBegun = false
     /// How many tool calls have begun.
     private var calls = 0
+    /// Whether a tool call is under way.
+    private var isInCall = false
+    /// Whether it has had no arguments yet.
+    private var lacksArguments = false
     /// The thinking block that is under way, to be given whole with its signature.
     private var thinking: Thinking?
 
@@ -43,7 +47,7 @@ public struct AnthropicAnswer: EventTranslator {
         guard let event = (try? JSONValue(data))?.object else { return }
         switch event["type"]?.string {
         case "message_start":
-            if let id = event["message"]?.object?["id"]?.string { answer.id = id }
+            answer.name(event["message"]?.object?["id"]?.string)
             if let model = reading.servedModel { answer.model = model }
             begin(&output)
         case "content_block_start":
@@ -51,7 +55,11 @@ public struct AnthropicAnswer: EventTranslator {
             if let block = event["content_block"]?.object { start(block, &output) }
         case "content_block_delta":
             if let delta = event["delta"]?.object { add(delta, &output) }
-        case "content_block_stop": endThinking(&output)
+        case "content_block_stop":
+            endThinking(&output)
+            // Clients parse what they are given, and nothing is no JSON.
+            if isInCall, lacksArguments { add(arguments: "{}", &output) }
+            isInCall = false
         case "message_delta":
             if let reason = event["delta"]?.object?["stop_reason"]?.string { finish = Self.finish(reason) }
         case "error":
@@ -74,6 +82,7 @@ public struct AnthropicAnswer: EventTranslator {
     }
 
     private mutating func start(_ block: JSONObject, _ output: inout [UInt8]) {
+        isInCall = false
         switch block["type"]?.string {
         case "text":
             if let text = block["text"]?.string, !text.isEmpty { add(text: text, as: "content", &output) }
@@ -87,6 +96,8 @@ public struct AnthropicAnswer: EventTranslator {
                 arguments: "")
             if let input = block["input"]?.object, !input.members.isEmpty { call.arguments = Self.text(.object(input)) }
             calls += 1
+            isInCall = true
+            lacksArguments = call.arguments.isEmpty
             answer.chunk(into: &output) { ChatAnswerCall.write([call], to: &$0) }
         default: break
         }
@@ -105,11 +116,16 @@ public struct AnthropicAnswer: EventTranslator {
             add(text: text, as: "reasoning_content", &output)
         case "signature_delta": thinking?.signature += delta["signature"]?.string ?? ""
         case "input_json_delta":
-            guard calls > 0, let piece = delta["partial_json"]?.string, !piece.isEmpty else { return }
-            let call = ChatAnswerCall(index: calls - 1, arguments: piece)
-            answer.chunk(into: &output) { ChatAnswerCall.write([call], to: &$0) }
+            // A call that the provider itself runs has arguments, too.
+            if isInCall, let piece = delta["partial_json"]?.string, !piece.isEmpty { add(arguments: piece, &output) }
         default: break
         }
+    }
+
+    private mutating func add(arguments: String, _ output: inout [UInt8]) {
+        lacksArguments = false
+        let call = ChatAnswerCall(index: calls - 1, arguments: arguments)
+        answer.chunk(into: &output) { ChatAnswerCall.write([call], to: &$0) }
     }
 
     private func add(text: String, as name: StaticString, _ output: inout [UInt8]) {
@@ -151,7 +167,7 @@ public struct AnthropicAnswer: EventTranslator {
     public static func whole(_ body: [UInt8], _ reading: AnswerReading, _ terms: ChatAnswerTerms) -> [UInt8]? {
         guard let message = (try? JSONValue(body))?.object, let content = message["content"]?.array else { return nil }
         var answer = terms.answer
-        if let id = message["id"]?.string { answer.id = id }
+        answer.name(message["id"]?.string)
         if let model = reading.servedModel { answer.model = model }
         var choice = ChatChoice()
         for block in content.compactMap(\.object) {

@@ -4,11 +4,16 @@ import WireJSON
 /// What each part of an answer in OpenAI's form repeats (OpenAI, API reference, "The chat completion chunk object").
 struct ChatAnswer: Sendable {
     /// The provider's id of the answer; until it is known, the request's.
-    var id: String
+    private(set) var id: String
     /// Seconds since 1970.
     let created: Int64
     /// The model that answers; until it is known, the one that was asked for.
     var model: String
+
+    /// Takes the provider's id, where it has given one that can be repeated in every chunk.
+    mutating func name(_ id: String?) {
+        if let id, (1...255).contains(id.utf8.count) { self.id = id }
+    }
 
     /// Begins an object with what they share.
     private func begin(_ object: StaticString, _ json: inout JSONWriter) {

@@ -72,7 +72,7 @@ public struct GeminiAnswer: EventTranslator {
                 message: error["message"]?.string ?? "The provider failed",
                 type: error["status"]?.string?.lowercased() ?? "api_error", into: &output)
         }
-        if let id = chunk["responseId"]?.string { answer.id = id }
+        answer.name(chunk["responseId"]?.string)
         if let model = reading.servedModel { answer.model = model }
         if chunk["promptFeedback"]?.object?.present("blockReason") != nil { isBlocked = true }
         for value in chunk["candidates"]?.array ?? [] {
@@ -127,7 +127,7 @@ public struct GeminiAnswer: EventTranslator {
     public static func whole(_ body: [UInt8], _ reading: AnswerReading, _ terms: ChatAnswerTerms) -> [UInt8]? {
         guard let document = (try? JSONValue(body))?.object else { return nil }
         var answer = terms.answer
-        if let id = document["responseId"]?.string { answer.id = id }
+        answer.name(document["responseId"]?.string)
         if let model = reading.servedModel { answer.model = model }
         var choices: [ChatChoice] = []
         for (place, value) in (document["candidates"]?.array ?? []).prefix(maximumCandidates).enumerated() {

@@ -14,12 +14,16 @@ private final class Counter: Sendable {
 ///
 ///     LedgerBench prepare DB ACCOUNTS            accounts with credits, and one price
 ///     LedgerBench charges DB REQUESTS CALLERS    a hold and a charge for each request
+///     LedgerBench meter MEGABYTES FOLDER         how fast streams are metered (``MeterBench``)
 ///
 /// Prints one line of JSON.
 @main
 struct LedgerBench {
     static func main() async throws {
         let arguments = CommandLine.arguments.dropFirst()
+        if arguments.count == 3, arguments.first == "meter", let megabytes = Int(arguments[2]) {
+            return try MeterBench.run(megabytes: megabytes, folder: arguments[3])
+        }
         guard arguments.count >= 3, let command = arguments.first else { return usage() }
         let path = Array(arguments)[1]
         let numbers = arguments.dropFirst(2).compactMap { Int($0) }
@@ -38,7 +42,8 @@ struct LedgerBench {
 
     private static func usage() {
         FileHandle.standardError.write(
-            Data("usage: LedgerBench prepare DB ACCOUNTS | charges DB REQUESTS CALLERS\n".utf8))
+            Data("usage: LedgerBench prepare DB ACCOUNTS | charges DB REQUESTS CALLERS | meter MEGABYTES FOLDER\n".utf8)
+        )
         exit(64)
     }
 

@@ -35,7 +35,7 @@ def malformed() -> dict[str, tuple[bytes, set[int]]]:
         "a model that is a number": (f'{{"model":7,{MESSAGES}}}', bad),
         "a model that is null": (f'{{"model":null,{MESSAGES}}}', bad),
         "an empty model": (f'{{"model":"",{MESSAGES}}}', unknown),
-        "a model without provider": (f'{{"model":"finish",{MESSAGES}}}', unknown),
+        "a model without provider": (f'{{"model":"nobody-has-it",{MESSAGES}}}', unknown),
         "an unknown provider": (f'{{"model":"nobody:finish",{MESSAGES}}}', unknown),
         "an unpriced model": (f'{{"model":"up:unheard-of",{MESSAGES}}}', {400, 402, 403, 404}),
         "a model with a control character": (f'{{"model":"up:fi\\u0000nish",{MESSAGES}}}', {400, 404, 422}),

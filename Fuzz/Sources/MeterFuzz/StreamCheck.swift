@@ -1,0 +1,1 @@
+../../../Tests/Fuzzing/StreamCheck.swift
