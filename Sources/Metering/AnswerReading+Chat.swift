@@ -13,13 +13,13 @@ extension AnswerReading {
             } else if json.equals(name, "usage"), json.peek() == .object {
                 isKnown = true
                 document.hasUsage = true
-                try usage.read(&json)
+                try readUsage(&json)
             } else if json.equals(name, "x_groq"), json.peek() == .object {
                 isKnown = true
                 try json.enterObject()
                 while let inner = try json.nextMember() {
                     if json.equals(inner, "usage"), json.peek() == .object {
-                        try usage.read(&json)
+                        try readUsage(&json)
                     } else {
                         try json.skip()
                     }
@@ -62,7 +62,7 @@ extension AnswerReading {
                 } else if json.equals(name, "usage"), json.peek() == .object {
                     // Moonshot's place for it.
                     document.hasUsage = true
-                    try usage.read(&json)
+                    try readUsage(&json)
                 } else {
                     try json.skip()
                 }

@@ -5,7 +5,7 @@ extension AnswerReading {
     mutating func readGemini(_ json: inout JSONScanner) throws(JSONError) {
         while let name = try json.nextMember() {
             if json.equals(name, "usageMetadata"), json.peek() == .object {
-                try usage.read(&json)
+                try readUsage(&json)
             } else if json.equals(name, "candidates") {
                 isRecognised = true
                 try Self.elements(&json) { json throws(JSONError) in try candidate(&json) }

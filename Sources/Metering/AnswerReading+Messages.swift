@@ -19,7 +19,7 @@ extension AnswerReading {
                 isRecognised = true
                 try Self.members(&json) { name, json throws(JSONError) in
                     if json.equals(name, "usage"), json.peek() == .object {
-                        try usage.read(&json, .opening)
+                        try readUsage(&json, .opening)
                     } else if json.equals(name, "model") {
                         try readModel(&json)
                     } else {
@@ -27,7 +27,7 @@ extension AnswerReading {
                     }
                 }
             } else if json.equals(name, "usage"), json.peek() == .object {
-                try usage.read(&json)
+                try readUsage(&json)
             } else if json.equals(name, "delta") || json.equals(name, "content_block") {
                 try block(&json)
             } else if json.equals(name, "content") {

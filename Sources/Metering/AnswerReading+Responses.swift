@@ -32,7 +32,7 @@ extension AnswerReading {
         _ name: JSONText, _ json: inout JSONScanner, isStreamed: Bool = false
     ) throws(JSONError) {
         if json.equals(name, "usage"), json.peek() == .object {
-            try usage.read(&json)
+            try readUsage(&json)
         } else if json.equals(name, "status"), json.peek() == .string {
             let text = try json.text()
             if json.equals(text, "completed") || json.equals(text, "incomplete") { hasFinishReason = true }

@@ -5,22 +5,53 @@ import WireJSON
 public struct AnswerReading: Sendable {
     public let shape: AnswerShape
     public internal(set) var usage = UsageReading()
+    /// What it was before the event that is being read, where that touches it.
+    private var usageBefore: UsageReading?
+    private var progress = Progress()
+
+    /// All but the usage: little enough to be kept for each event, until that has turned out to be whole.
+    private struct Progress {
+        var servedModel: String?
+        var outputBytes = 0
+        var reportedBytes = 0
+        var hasFinishReason = false
+        var hasError = false
+        var isOver = false
+        var isRecognised = false
+        var searchCalls: Int64 = 0
+    }
+
     /// The model that answers, as the provider names it.
-    public private(set) var servedModel: String?
+    public var servedModel: String? { progress.servedModel }
     /// UTF-8 bytes of delivered output: text, reasoning, refusals and tool calls.
-    public private(set) var outputBytes = 0
+    public var outputBytes: Int { progress.outputBytes }
     /// How much of it had come with the last usage report, or before.
-    private(set) var reportedBytes = 0
+    var reportedBytes: Int { progress.reportedBytes }
     /// Whether the answer, or one of its choices, has said why it finished.
-    public internal(set) var hasFinishReason = false
+    public internal(set) var hasFinishReason: Bool {
+        get { progress.hasFinishReason }
+        set { progress.hasFinishReason = newValue }
+    }
     /// Whether the provider reported an error inside the answer.
-    public internal(set) var hasError = false
+    public internal(set) var hasError: Bool {
+        get { progress.hasError }
+        set { progress.hasError = newValue }
+    }
     /// Whether the event was the last that the format knows, so that nothing behind it has a meaning.
-    var isOver = false
+    var isOver: Bool {
+        get { progress.isOver }
+        set { progress.isOver = newValue }
+    }
     /// Web searches that the answer tells of, one by one.
-    var searchCalls: Int64 = 0
+    var searchCalls: Int64 {
+        get { progress.searchCalls }
+        set { progress.searchCalls = newValue }
+    }
     /// Whether anything of the answer could be read as what it should be. An answer without any choice is none.
-    public internal(set) var isRecognised = false
+    public internal(set) var isRecognised: Bool {
+        get { progress.isRecognised }
+        set { progress.isRecognised = newValue }
+    }
 
     public init(_ shape: AnswerShape) {
         self.shape = shape
@@ -34,16 +65,33 @@ public struct AnswerReading: Sendable {
         var hasUsage = false
     }
 
+    /// Reads one event's data: all of it, or, where it is no JSON object, nothing.
+    mutating func readEvent(_ bytes: UnsafeBufferPointer<UInt8>) throws(JSONError) -> Document {
+        let before = progress
+        usageBefore = nil
+        do throws(JSONError) {
+            return try read(bytes)
+        } catch {
+            progress = before
+            if let usageBefore { usage = usageBefore }
+            throw error
+        }
+    }
+
+    /// Reads a usage object, after its state has been kept: copying that for every event would take as long as reading it.
+    mutating func readUsage(_ json: inout JSONScanner, _ report: UsageReading.Report = .final) throws(JSONError) {
+        if usageBefore == nil { usageBefore = usage }
+        try usage.read(&json, report)
+    }
+
     /// Reads one event's data, or the whole body of an answer that is not a stream.
     ///
-    /// It reads what it needs and checks the rest's grammar; a document that is no JSON object changes nothing but what had
-    /// been read before the fault.
-    @discardableResult
-    mutating func read(_ bytes: UnsafeBufferPointer<UInt8>) throws(JSONError) -> Document {
+    /// It reads what it needs and checks the rest's grammar.
+    private mutating func read(_ bytes: UnsafeBufferPointer<UInt8>) throws(JSONError) -> Document {
         var json = JSONScanner(bytes)
         var document = Document()
         let reports = usage.reports
-        defer { if usage.reports != reports { reportedBytes = outputBytes } }
+        defer { if usage.reports != reports { progress.reportedBytes = outputBytes } }
         if json.peek() == .array {
             // Gemini's answers and errors may come in an array.
             try Self.elements(&json) { json throws(JSONError) in try readObject(&json, &document) }
@@ -70,7 +118,7 @@ public struct AnswerReading: Sendable {
     /// Reads the whole body of an answer that is not a stream; false where it is none.
     public mutating func readBody(_ body: UnsafeBufferPointer<UInt8>) -> Bool {
         do throws(JSONError) {
-            try read(body)
+            _ = try read(body)
             return (isRecognised || usage.isPresent) && !hasError
         } catch {
             return false
@@ -86,13 +134,13 @@ public struct AnswerReading: Sendable {
 
     /// Counts output that was delivered and cannot be read: it is estimated, and never taken for nothing.
     public mutating func countUnread(_ bytes: Int) {
-        outputBytes += bytes
+        progress.outputBytes += bytes
     }
 
     /// Counts a text of the output.
     mutating func count(_ json: inout JSONScanner) throws(JSONError) {
         let text = try json.text()
-        outputBytes += json.decodedByteCount(text)
+        progress.outputBytes += json.decodedByteCount(text)
     }
 
     /// Counts a value of the output: a text as what it says, anything else as it is written.
@@ -112,7 +160,7 @@ public struct AnswerReading: Sendable {
         }
         let text = try json.text()
         // It becomes part of an event, and of each chunk of a translation.
-        if servedModel == nil, json.decodedByteCount(text) <= 255 { servedModel = json.decode(text) }
+        if servedModel == nil, json.decodedByteCount(text) <= 255 { progress.servedModel = json.decode(text) }
     }
 
     /// Notes an error, where the value is one: some providers write an empty one beside a good answer.

@@ -223,16 +223,14 @@ public struct StreamMeter: Sendable {
             return !isTranslated
         }
         // Of an event that breaks off nothing is believed, and all of it counts.
-        var whole = reading
         let document: AnswerReading.Document
         do throws(JSONError) {
-            document = try whole.read(data)
+            document = try reading.readEvent(data)
         } catch {
             hasUnreadEvents = true
             reading.countUnread(data.count)
             return !isTranslated
         }
-        reading = whole
         isDone = reading.isOver
         switch passage {
         case .whole: return true

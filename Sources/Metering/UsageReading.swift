@@ -5,6 +5,12 @@ import WireJSON
 ///
 /// Absent is not zero. A number that is negative, absurd or no number is not believed, and flagged.
 public struct UsageReading: Sendable {
+    /// Which figure it is.
+    private enum Field {
+        case input, output, reasoning, cached, written, writtenFiveMinutes, writtenHour, toolPrompt, total, searches
+        case toolCalls
+    }
+
     /// The figures as the provider names them.
     struct Counts: Sendable {
         /// What the provider calls prompt or input tokens: with or without those of caches and tools.
@@ -113,41 +119,39 @@ public struct UsageReading: Sendable {
     }
 
     /// The figure that a member holds.
-    private static func field(_ name: UnsafeBufferPointer<UInt8>) -> WritableKeyPath<Counts, Int64?>? {
+    private static func field(_ name: UnsafeBufferPointer<UInt8>) -> Field? {
         switch name.first {
         case UInt8(ascii: "p"):
-            if name.equals("prompt_tokens") || name.equals("promptTokenCount") { return \.input }
-            if name.equals("prompt_cache_hit_tokens") { return \.cached }
-        case UInt8(ascii: "i"): if name.equals("input_tokens") { return \.input }
-        case UInt8(ascii: "o"): if name.equals("output_tokens") { return \.output }
+            if name.equals("prompt_tokens") || name.equals("promptTokenCount") { return .input }
+            if name.equals("prompt_cache_hit_tokens") { return .cached }
+        case UInt8(ascii: "i"): if name.equals("input_tokens") { return .input }
+        case UInt8(ascii: "o"): if name.equals("output_tokens") { return .output }
         case UInt8(ascii: "c"):
-            if name.equals("completion_tokens") || name.equals("candidatesTokenCount") { return \.output }
+            if name.equals("completion_tokens") || name.equals("candidatesTokenCount") { return .output }
             if name.equals("cached_tokens") || name.equals("cache_read_input_tokens")
                 || name.equals("cachedContentTokenCount")
             {
-                return \.cached
+                return .cached
             }
-            if name.equals("cache_creation_input_tokens") || name.equals("cache_write_tokens") { return \.written }
+            if name.equals("cache_creation_input_tokens") || name.equals("cache_write_tokens") { return .written }
         case UInt8(ascii: "e"):
-            if name.equals("ephemeral_5m_input_tokens") { return \.writtenFiveMinutes }
-            if name.equals("ephemeral_1h_input_tokens") { return \.writtenHour }
-        case UInt8(ascii: "r"): if name.equals("reasoning_tokens") { return \.reasoning }
+            if name.equals("ephemeral_5m_input_tokens") { return .writtenFiveMinutes }
+            if name.equals("ephemeral_1h_input_tokens") { return .writtenHour }
+        case UInt8(ascii: "r"): if name.equals("reasoning_tokens") { return .reasoning }
         case UInt8(ascii: "t"):
-            if name.equals("total_tokens") || name.equals("totalTokenCount") { return \.total }
-            if name.equals("thoughtsTokenCount") { return \.reasoning }
-            if name.equals("toolUsePromptTokenCount") { return \.toolPrompt }
-        case UInt8(ascii: "w"): if name.equals("web_search_requests") { return \.searches }
+            if name.equals("total_tokens") || name.equals("totalTokenCount") { return .total }
+            if name.equals("thoughtsTokenCount") { return .reasoning }
+            if name.equals("toolUsePromptTokenCount") { return .toolPrompt }
+        case UInt8(ascii: "w"): if name.equals("web_search_requests") { return .searches }
         case UInt8(ascii: "n"):
-            if name.equals("num_sources_used") { return \.searches }
-            if name.equals("num_server_side_tools_used") { return \.toolCalls }
+            if name.equals("num_sources_used") { return .searches }
+            if name.equals("num_server_side_tools_used") { return .toolCalls }
         default: break
         }
         return nil
     }
 
-    private mutating func number(
-        _ json: inout JSONScanner, into field: WritableKeyPath<Counts, Int64?>
-    ) throws(JSONError) {
+    private mutating func number(_ json: inout JSONScanner, into field: Field) throws(JSONError) {
         guard json.peek() == .number else {
             if try !json.null() {
                 try json.skip()
@@ -155,12 +159,32 @@ public struct UsageReading: Sendable {
             }
             return
         }
-        let text = String(decoding: json.bytes(try json.number()), as: UTF8.self)
-        guard let value = Decimal64.parse(text, fractionDigits: 0), (0...Usage.maximumTokens).contains(value) else {
+        let digits = json.bytes(try json.number())
+        guard let value = Self.value(of: digits), (0...Usage.maximumTokens).contains(value) else {
             hasRejected = true
             return
         }
-        counts[keyPath: field] = value
+        switch field {
+        case .input: counts.input = value
+        case .output: counts.output = value
+        case .reasoning: counts.reasoning = value
+        case .cached: counts.cached = value
+        case .written: counts.written = value
+        case .writtenFiveMinutes: counts.writtenFiveMinutes = value
+        case .writtenHour: counts.writtenHour = value
+        case .toolPrompt: counts.toolPrompt = value
+        case .total: counts.total = value
+        case .searches: counts.searches = value
+        case .toolCalls: counts.toolCalls = value
+        }
+    }
+
+    /// A whole number, also where it is written with a point or an exponent.
+    private static func value(of digits: UnsafeBufferPointer<UInt8>) -> Int64? {
+        guard digits.count <= 18, digits.allSatisfy({ (0x30...0x39).contains($0) }) else {
+            return Decimal64.parse(String(decoding: digits, as: UTF8.self), fractionDigits: 0)
+        }
+        return digits.reduce(0) { $0 * 10 + Int64($1 - 0x30) }
     }
 
     private mutating func cost(_ range: Range<Int>, in json: JSONScanner, fractionDigits: Int, scale: Int128) {
@@ -180,13 +204,14 @@ public struct UsageReading: Sendable {
             var one = UsageReading()
             try one.readFields(&json)
             hasRejected = hasRejected || one.hasRejected
-            for field in [
-                \Counts.input, \.output, \.cached, \.written, \.writtenFiveMinutes, \.writtenHour,
-            ] as [WritableKeyPath<Counts, Int64?>] {
-                guard let value = one.counts[keyPath: field] else { continue }
-                // At most as many as there are bytes in an event: it cannot overflow.
-                sums[keyPath: field] = (sums[keyPath: field] ?? 0) + value
-            }
+            // At most as many as there are bytes in an event: it cannot overflow.
+            func add(_ value: Int64?, to sum: inout Int64?) { if let value { sum = (sum ?? 0) + value } }
+            add(one.counts.input, to: &sums.input)
+            add(one.counts.output, to: &sums.output)
+            add(one.counts.cached, to: &sums.cached)
+            add(one.counts.written, to: &sums.written)
+            add(one.counts.writtenFiveMinutes, to: &sums.writtenFiveMinutes)
+            add(one.counts.writtenHour, to: &sums.writtenHour)
         }
         iterations = sums.input == nil && sums.output == nil ? nil : sums
     }

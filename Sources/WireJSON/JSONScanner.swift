@@ -81,8 +81,8 @@ public struct JSONScanner {
         JSONError(position >= count ? .unexpectedEnd : reason, at: position)
     }
 
-    @inline(__always)
-    private mutating func expect(_ wanted: UInt8) throws(JSONError) {
+    @inlinable @inline(__always)
+    mutating func expect(_ wanted: UInt8) throws(JSONError) {
         guard byte(position) == wanted else { throw failure() }
         position += 1
     }
@@ -121,9 +121,11 @@ public struct JSONScanner {
     // MARK: Structure
 
     /// What kind of value comes next.
+    @frozen
     public enum Kind: Sendable { case object, array, string, number, bool, null, end, invalid }
 
     /// Looks at the next value without reading it.
+    @inlinable @inline(__always)
     public mutating func peek() -> Kind {
         skipWhitespace()
         switch byte(position) {
@@ -138,6 +140,7 @@ public struct JSONScanner {
     }
 
     /// Reads `{`. Follow with ``nextMember()`` until it gives nil.
+    @inlinable @inline(__always)
     public mutating func enterObject() throws(JSONError) {
         skipWhitespace()
         try expect(0x7B)
@@ -145,6 +148,7 @@ public struct JSONScanner {
     }
 
     /// Reads `[`. Follow with ``nextElement()`` until it gives false.
+    @inlinable @inline(__always)
     public mutating func enterArray() throws(JSONError) {
         skipWhitespace()
         try expect(0x5B)
@@ -152,6 +156,7 @@ public struct JSONScanner {
     }
 
     /// Reads the next member's name and its colon; nil when the object is at its end. The caller then reads or skips the value.
+    @inlinable
     public mutating func nextMember() throws(JSONError) -> JSONText? {
         skipWhitespace()
         if byte(position) == 0x7D {
@@ -171,6 +176,7 @@ public struct JSONScanner {
     }
 
     /// True if another element follows; the caller then reads or skips it.
+    @inlinable
     public mutating func nextElement() throws(JSONError) -> Bool {
         skipWhitespace()
         if byte(position) == 0x5D {
@@ -192,13 +198,24 @@ public struct JSONScanner {
     // MARK: Values
 
     /// Reads a string without decoding it.
+    @inlinable @inline(__always)
     public mutating func text() throws(JSONError) -> JSONText {
         skipWhitespace()
         try expect(0x22)
         let start = position
+        skipPlainText()
+        // Without an escape, and not at the document's end: nearly every string that there is.
+        guard byte(position) == 0x22 else { return try unusualText(from: start) }
+        let range = start..<position
+        position += 1
+        return JSONText(range: range, isEscaped: false)
+    }
+
+    /// Reads the rest of a string with every check.
+    @usableFromInline
+    mutating func unusualText(from start: Int) throws(JSONError) -> JSONText {
         var escaped = false
         while true {
-            skipPlainText()
             let next = byte(position)
             if next == 0x22 { break }
             if next == 0x5C {
@@ -218,6 +235,7 @@ public struct JSONScanner {
             } else {
                 position += 1
             }
+            skipPlainText()
         }
         let range = start..<position
         position += 1
@@ -229,8 +247,8 @@ public struct JSONScanner {
     /// In each byte whose own high bit is clear, `x - 0x20` sets it for a control character, and `(x ^ c) - 1` for `c`
     /// (https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord). A borrow can only mark bytes behind one that is
     /// marked rightly: the first mark is always right.
-    @inline(__always)
-    private mutating func skipPlainText() {
+    @inlinable @inline(__always)
+    mutating func skipPlainText() {
         guard let base else { return }
         let ones: UInt64 = 0x0101_0101_0101_0101
         while position + 8 <= count {
@@ -270,10 +288,13 @@ public struct JSONScanner {
     }
 
     /// Whether a string equals a literal of ASCII, also when it was written with escapes.
+    @inlinable @inline(__always)
     public func equals(_ text: JSONText, _ literal: StaticString) -> Bool {
-        if !text.isEscaped { return equals(text.range, literal) }
-        return decode(text) == "\(literal)"
+        text.isEscaped ? equalsDecoded(text, literal) : equals(text.range, literal)
     }
+
+    @usableFromInline
+    func equalsDecoded(_ text: JSONText, _ literal: StaticString) -> Bool { decode(text) == "\(literal)" }
 
     private func forEachDecodedByte(_ text: JSONText, _ body: (UInt8) -> Void) {
         var index = text.range.lowerBound
@@ -494,4 +515,10 @@ public struct JSONText: Sendable {
     public let range: Range<Int>
     /// Whether there are escape sequences among them.
     public let isEscaped: Bool
+
+    @usableFromInline
+    init(range: Range<Int>, isEscaped: Bool) {
+        self.range = range
+        self.isEscaped = isEscaped
+    }
 }

@@ -104,3 +104,26 @@ struct Recording: Sendable, CustomTestStringConvertible {
         }
     }
 }
+
+/// What would have been charged as output, had the providers never reported it, beside what they billed.
+@Suite("The estimate", .enabled(if: Recording.folder != nil))
+struct EstimateTests {
+    @Test(
+        "a person is never charged much more than what was billed, and in sum less: what is thought in silence is not seen"
+    )
+    func error() throws {
+        var sums = (estimated: Int64(0), billed: Int64(0))
+        for recording in Recording.all {
+            guard let billed = recording.completion, billed > 0 else { continue }
+            var meter = StreamMeter(recording.shape, .whole)
+            _ = try recording.bytes().withUnsafeBufferPointer { meter.consume($0) }
+            _ = meter.finish()
+            let estimated = Int64((meter.reading.outputBytes + 3) / 4)
+            print("\(recording.file): \(estimated) estimated, \(billed) billed")
+            #expect(estimated <= billed * 4 / 3 + 3, "\(recording.file)")
+            sums = (sums.estimated + estimated, sums.billed + billed)
+        }
+        print("in sum: \(sums.estimated) estimated, \(sums.billed) billed")
+        #expect(sums.estimated <= sums.billed && sums.estimated * 2 >= sums.billed)
+    }
+}

@@ -254,6 +254,15 @@ struct StreamMeterTests {
         #expect(output.count == bytes.count - (removing ? Self.usage.utf8.count + 2 : 0))
     }
 
+    @Test(
+        "white space and a byte order mark before a document are nothing, however they are cut",
+        arguments: ["\t\n\n", "\u{FEFF}", "\u{FEFF}\r\n \r\n", " \n"], [1, 2, 3, 100])
+    func beforeDocument(opening: String, size: Int) {
+        let document = #"{"choices":[{"message":{"content":"abcdefgh"}}]}"#
+        let (meter, _) = Self.run(opening + document, size: size, .withoutUsageChunk)
+        #expect(meter.reading.outputBytes == 8 && !meter.hasUnreadEvents)
+    }
+
     @Test("errors, comments and several data lines")
     func others() {
         let error = "event: error\ndata: {\"error\":{\"message\":\"overloaded\"}}"
