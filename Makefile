@@ -8,7 +8,10 @@ RELEASE := --configuration release --scratch-path .build-release
 KILL9_ROUNDS ?= 50
 CONFIG ?= examples/gateway.yaml
 
-.PHONY: help setup build run demo test bench lint format clean
+# How long the fuzzer looks.
+FUZZ_SECONDS ?= 60
+
+.PHONY: help setup build run demo test bench fuzz lint format clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -36,11 +39,14 @@ bench: setup ## every benchmark, beside its baseline measured in the same run
 	@scripts/setup.sh bench
 	Benchmarks/run.sh
 
+fuzz: setup ## what the fuzzer finds in the metering of streams, for FUZZ_SECONDS
+	scripts/fuzz.sh $(FUZZ_SECONDS)
+
 lint: ## format and house rules
-	swift format lint --strict --recursive Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
+	swift format lint --strict --recursive Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources Fuzz/Package.swift Fuzz/Sources
 
 format: ## format in place
-	swift format --in-place --recursive Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
+	swift format --in-place --recursive Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources Fuzz/Package.swift Fuzz/Sources
 
 clean: ## remove everything that was built
-	rm -rf .build .build-release Benchmarks/.build Benchmarks/.build-native .venv
+	rm -rf .build .build-release Benchmarks/.build Benchmarks/.build-native Fuzz/.build .venv
