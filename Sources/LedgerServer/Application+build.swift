@@ -113,7 +113,8 @@ struct Gateway: Sendable {
         AccountRoutes(authenticator: authenticator, writer: writer, directory: directory, balances: balances).add(
             to: router)
         ModelRoutes(
-            configuration: configuration, authenticator: authenticator, writer: writer, registry: registry,
+            configuration: configuration, authenticator: authenticator, writer: writer,
+            admission: Admission(configuration: configuration, writer: writer), registry: registry,
             upstreams: upstreams, logger: logger
         ).add(to: router)
 

@@ -4,11 +4,17 @@ import Ledger
 import Metering
 import Synchronization
 
-/// One try at an upstream: what was set aside for it, and how its answer is read.
-struct Attempt: Sendable {
+/// One try at an upstream: what was set aside for it, and how its answer is read. Shared, not copied: a stream waits with it.
+final class Attempt: Sendable {
     let upstream: Upstream
     let hold: HoldPlaced
     let format: AnswerFormat
+
+    init(upstream: Upstream, hold: HoldPlaced, format: AnswerFormat) {
+        self.upstream = upstream
+        self.hold = hold
+        self.format = format
+    }
 }
 
 /// The tries at a request's upstreams, one after the other: the model that was asked for, as often as it may, then its fallbacks.
@@ -49,18 +55,16 @@ final class Attempts: Sendable {
     let requestKey: RequestKey?
     let isStream: Bool
     let prompt: PromptSize
-    private let configuration: ServerConfiguration
-    private let writer: LedgerWriter
+    let admission: Admission
     private let candidates: [Candidate]
     private let state: Mutex<State>
 
-    init(_ terms: Terms, candidates: [Candidate], configuration: ServerConfiguration, writer: LedgerWriter) {
+    init(_ terms: Terms, candidates: [Candidate], admission: Admission) {
         account = terms.account
         requestKey = terms.requestKey
         isStream = terms.request.isStream
         prompt = terms.request.size
-        self.configuration = configuration
-        self.writer = writer
+        self.admission = admission
         self.candidates = candidates
         state = Mutex(State(terms: terms))
     }
@@ -83,11 +87,11 @@ final class Attempts: Sendable {
     func pause(after failure: UpstreamFailure) -> Duration? {
         state.withLock { state in
             guard state.terms != nil else { return nil }
-            if failure.isPassing, state.tries < configuration.limits.upstreamAttempts,
+            if failure.isPassing, state.tries < admission.configuration.limits.upstreamAttempts,
                 candidates[state.place].upstream.circuit.closedFor() == nil,
                 let pause = Self.pause(
                     try: state.tries, retryAfter: failure.retryAfter,
-                    longest: .seconds(configuration.limits.retryWaitSeconds), jitter: .random(in: 0...1000))
+                    longest: .seconds(admission.configuration.limits.retryWaitSeconds), jitter: .random(in: 0...1000))
             {
                 return pause
             }
@@ -129,37 +133,6 @@ final class Attempts: Sendable {
         guard let terms, let id = number == 1 ? terms.id : RequestID(rawValue: "\(terms.id).\(number)") else {
             throw GatewayError(.internalServerError, "internal_error", "Internal server error")
         }
-        let (request, provider) = (terms.request, candidate.upstream.configuration)
-        let settings = configuration.settings(of: candidate.model)
-        let wanted = request.endpoint == .embeddings ? 0 : request.maxTokens ?? Int64(settings.defaultMaxOutputTokens)
-        let prepare: @Sendable (Int64) throws -> UpstreamCall = { bound in
-            try UpstreamCall(
-                request, to: provider, model: candidate.model.model, outputBound: bound, id: id, headers: terms.headers)
-        }
-        let size = request.body.count
-        let call = try await EventLoopTaskExecutor.offLoop(size) { try prepare(wanted) }
-        let hold = PlaceHold(
-            request: id,
-            origin: RequestOrigin(
-                model: candidate.model.description, keyID: terms.keyID, endpoint: request.endpoint.path),
-            promptBound: request.size.tokenBound.addingClamped(UpstreamCall.addedPrompt(request, provider.kind)),
-            outputPerChoice: wanted, choices: request.choices,
-            shrinkTo: request.maxTokens == nil ? call.leastOutput : nil, searchBound: request.searchBound,
-            writesCache: request.writesCache, allowUnpriced: configuration.allowUnpriced)
-        let receipt = try await writer.admit(hold, account: account, key: requestKey)
-        guard case .holdPlaced(let placed)? = receipt.event?.event else {
-            throw GatewayError(.internalServerError, "internal_error", "Internal server error")
-        }
-        let attempt = Attempt(upstream: candidate.upstream, hold: placed, format: call.format)
-        let bound = placed.outputBound / max(1, request.choices)
-        guard bound != wanted else { return (attempt, call) }
-        do {
-            // It has shrunk to what the balance covers, and no further than what can be translated.
-            return (attempt, try await EventLoopTaskExecutor.offLoop(size) { try prepare(bound) })
-        } catch {
-            let release = ReleaseHold(request: id, reason: .internalError)
-            _ = try await writer.submit(Command(account: account, action: .releaseHold(release)))
-            throw error
-        }
+        return try await admission.admit(terms, id, at: candidate)
     }
 }

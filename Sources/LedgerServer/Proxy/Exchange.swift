@@ -14,7 +14,7 @@ import Synchronization
 ///
 /// It runs in a task of its own that neither the client's connection nor the handler's cancellation ends: a client that leaves only
 /// closes the mailbox. On every path it comes to exactly one charge or release, and only then lets the request go.
-struct Exchange: Sendable {
+final class Exchange: Sendable {
     /// What the handler is told, in this order: a head, then for a stream its pieces and its end.
     enum Part: Sendable {
         /// The upstream streams: pieces follow.
@@ -30,11 +30,18 @@ struct Exchange: Sendable {
         case failure(GatewayError)
     }
 
-    let attempts: Attempts
-    let writer: LedgerWriter
-    let registry: RequestRegistry
-    let limits: Limits
-    let logger: Logger
+    private let attempts: Attempts
+    private let registry: RequestRegistry
+    private let logger: Logger
+
+    init(_ attempts: Attempts, registry: RequestRegistry, logger: Logger) {
+        self.attempts = attempts
+        self.registry = registry
+        self.logger = logger
+    }
+
+    private var limits: Limits { attempts.admission.configuration.limits }
+    private var writer: LedgerWriter { attempts.admission.writer }
 
     /// Runs the request on the event loop of its client's connection, from its first try on, and gives the mailbox in which its parts arrive.
     func start(
@@ -43,7 +50,7 @@ struct Exchange: Sendable {
         // Room for a few pieces: enough to write together what came together, little enough to bound what a stream holds.
         let mailbox = Mailbox<Part>(capacity: 8)
         let first = Mutex<UpstreamCall?>(call)
-        let task = Task(executorPreference: EventLoopTaskExecutor(loop)) {
+        let task = Task(executorPreference: EventLoopTaskExecutor(loop)) { [self] in
             watch.enter(.head)
             // Taken out: what a task's closure has captured lives as long as the task.
             let call = first.withLock { call in

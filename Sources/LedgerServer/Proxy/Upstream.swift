@@ -4,7 +4,7 @@ import NIOHTTP1
 import Synchronization
 
 /// A provider, as it is reached.
-struct Upstream: Sendable {
+final class Upstream: Sendable {
     let configuration: ProviderConfiguration
     let client: HTTPClient
     let limits: Limits

@@ -5,7 +5,7 @@ import Translation
 import WireJSON
 
 /// What a provider is sent for a request, and how its answer is read.
-struct UpstreamCall: Sendable {
+final class UpstreamCall: Sendable {
     /// The route below the provider's base URL, with its query.
     let path: String
     /// Headers beside those that every call has.
@@ -13,7 +13,7 @@ struct UpstreamCall: Sendable {
     let body: [UInt8]
     let format: AnswerFormat
     /// The least output bound to which the request may shrink.
-    private(set) var leastOutput: Int64 = 256
+    let leastOutput: Int64
 
     /// Prepares a request for a provider.
     ///
@@ -25,6 +25,8 @@ struct UpstreamCall: Sendable {
         let terms = ChatAnswerTerms(
             request: "chatcmpl-" + id.rawValue, created: SystemClock.now().microseconds / 1_000_000, model: model,
             wantsUsageChunk: request.wantsUsageChunk)
+        /// Less is hardly worth an answer.
+        var least: Int64 = 256
         do {
             switch (request.endpoint, provider.kind) {
             case (.chat, .anthropic):
@@ -34,7 +36,7 @@ struct UpstreamCall: Sendable {
                 self.headers = Self.credential(of: provider) + Self.anthropicHeaders(headers, passBeta: false)
                 body = translated.body
                 format = AnswerFormat(endpoint: .chat, shape: .messages, translation: .anthropic(terms))
-                leastOutput = max(leastOutput, translated.leastTokens)
+                least = max(least, translated.leastTokens)
             case (.chat, .gemini):
                 let verb = request.isStream ? "streamGenerateContent?alt=sse" : "generateContent"
                 path = "/models/\(Self.pathSegment(model)):\(verb)"
@@ -56,6 +58,7 @@ struct UpstreamCall: Sendable {
         } catch let reason as Untranslatable {
             throw GatewayError(.badRequest, "unsupported_parameter", reason.message, param: reason.param)
         }
+        leastOutput = least
     }
 
     /// Whether a provider can be asked by a route.

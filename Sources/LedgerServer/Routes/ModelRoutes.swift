@@ -11,6 +11,7 @@ struct ModelRoutes: Sendable {
     let configuration: ServerConfiguration
     let authenticator: Authenticator
     let writer: LedgerWriter
+    let admission: Admission
     let registry: RequestRegistry
     let upstreams: [String: Upstream]
     let logger: Logger
@@ -37,7 +38,7 @@ struct ModelRoutes: Sendable {
             Attempts.Terms(
                 request: asked, id: context.requestID, account: account, keyID: principal.keyID,
                 requestKey: try requestKey(request, account: account, asked), headers: request.headers),
-            candidates: try candidates(for: asked), configuration: configuration, writer: writer)
+            candidates: try candidates(for: asked), admission: admission)
         let watch = try registry.begin()
         context.channel.whenClientInputCloses { watch.clientInputClosed() }
         let first: (Attempt, UpstreamCall)
@@ -54,8 +55,7 @@ struct ModelRoutes: Sendable {
             registry.end(watch)
             throw error
         }
-        let exchange = Exchange(
-            attempts: attempts, writer: writer, registry: registry, limits: configuration.limits, logger: logger)
+        let exchange = Exchange(attempts, registry: registry, logger: logger)
         let mailbox = exchange.start(first.0, first.1, watch, on: context.channel.eventLoop)
         return try await respond(with: mailbox, endpoint, watch)
     }

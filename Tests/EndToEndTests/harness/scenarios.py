@@ -349,8 +349,8 @@ def halves(body: bytes) -> list[Part]:
 
 # -- delivery ----------------------------------------------------------------------------------------------------------
 
-#: Path prefixes, and how the bytes of a body are cut into writes.
-DELIVERIES = {"/v1": "events", "/whole/v1": "whole", "/c1/v1": "c1", "/c7/v1": "c7", "/utf8/v1": "utf8", "/crlf/v1": "crlf"}
+#: How the bytes of a body are cut into writes, by the first part of the path; otherwise event by event.
+DELIVERIES = ["whole", "c1", "c7", "utf8", "crlf"]
 
 
 def delivered(parts: list[Part], delivery: str) -> list[Part]:

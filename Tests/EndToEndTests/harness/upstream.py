@@ -1,9 +1,10 @@
-"""A stand-in for OpenAI-compatible providers, on 127.0.0.1.
+"""A stand-in for providers, on 127.0.0.1.
 
 `python3 upstream.py [--dir FOLDER]` prints `{"port":N}` and serves until it is stopped.
 
 POST <prefix>/chat/completions answers with the scenario that the request's `model` names (scenarios.py), its bytes cut into
-writes as the prefix says. The model `file:<name>` streams a recorded file of FOLDER. Beside it:
+writes as the prefix says. Below <prefix>/strict, and by the routes of Anthropic, Gemini and OpenAI's responses and embeddings, it answers as
+these do (dialects.py), and refuses what they would refuse (schemas.py). The model `file:<name>` streams a recorded file of FOLDER. Beside it:
 
     GET  /_log?case=ID   what was received and sent, oldest first; all of it without `case`; only the numbers with `brief=1`
     POST /_reset         forgets the log
@@ -11,7 +12,7 @@ writes as the prefix says. The model `file:<name>` streams a recorded file of FO
     POST /_step          lets paced answers send their next part: {"case": ID, "count": N} or {"all": true};
                          answers {"stepped": how many answers it reached}
 
-A request is a case's own where its body has `"metadata": {"case": ID}`.
+A request is a case's own where its body has `"metadata": {"case": ID}`, or the text `[case:ID]` anywhere.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ import argparse
 import asyncio
 import base64
 import json
+import re
 import socket
 import struct
 import urllib.parse
 from pathlib import Path
 
+import dialects
 import scenarios
+import schemas
 
 #: How long an answer that is about to be reset waits for a step, so that what it sent before is read first.
 RESET_GRACE_SECONDS = 2.0
@@ -49,9 +53,12 @@ class Entry:
         except ValueError:
             self.json = None
         request = self.json if isinstance(self.json, dict) else {}
-        self.model = str(request.get("model", ""))
+        self.dialect, model = dialect_of(head.path)
+        self.model = model or str(request.get("model", ""))
         metadata = request.get("metadata")
-        self.case = metadata.get("case") if isinstance(metadata, dict) else None
+        marker = re.search(rb"\[case:([^\]]+)\]", body)
+        self.case = (metadata.get("case") if isinstance(metadata, dict) else None) or (marker and marker[1].decode())
+        self.violations: list[str] = []
         self.sent: list[scenarios.Part] = []
         self.state = "received"
         self.steps = asyncio.Semaphore(0)
@@ -60,7 +67,8 @@ class Entry:
     def as_json(self, brief: bool) -> dict:
         numbers = {"n": self.number, "model": self.model, "case": self.case, "state": self.state, "parts": len(self.sent)}
         return numbers if brief else numbers | {
-            "path": self.head.path, "headers": self.head.headers,
+            "path": self.head.path, "query": self.head.target.partition("?")[2], "headers": self.head.headers,
+            "dialect": self.dialect, "violations": self.violations,
             "body_base64": base64.b64encode(self.body).decode(), "json": self.json,
             "sent": [{"data": base64.b64encode(part.data).decode(), "usage_only": part.usage_only} for part in self.sent],
         }
@@ -70,6 +78,18 @@ class Entry:
             self.unpaced.set()
         for _ in range(count):
             self.steps.release()
+
+
+ROUTES = {"/chat/completions": "chat", "/messages": "messages", "/responses": "responses", "/embeddings": "embeddings"}
+
+
+def dialect_of(path: str) -> tuple[str | None, str | None]:
+    """The provider's form that a path is of, and the model where the path names it."""
+    if found := re.search(r"/models/([^/]+):(?:streamG|g)enerateContent$", path):
+        return "gemini", urllib.parse.unquote(found[1])
+    if found := re.search(r"/deployments/([^/]+)/chat/completions$", path):
+        return "chat", urllib.parse.unquote(found[1])
+    return next((dialect for end, dialect in ROUTES.items() if path.endswith(end)), None), None
 
 
 class Head:
@@ -214,7 +234,7 @@ class Connection(asyncio.Protocol):
 
     async def route(self, head: Head, body: bytes) -> None:
         state = self.state
-        if head.path.endswith("/chat/completions") and head.method == "POST":
+        if dialect_of(head.path)[0] and head.method == "POST":
             await self.complete(head, body)
         elif head.path == "/_log":
             case = head.query.get("case")
@@ -242,9 +262,10 @@ class Connection(asyncio.Protocol):
         state.entries.append(entry)
         state.under_way.add(entry)
         try:
-            delivery = scenarios.DELIVERIES.get(head.path.removesuffix("/chat/completions"), "events")
+            first = head.path.split("/")[1]
+            delivery = first if first in scenarios.DELIVERIES else "events"
             request = entry.json if isinstance(entry.json, dict) else {}
-            answer = self.recorded(entry.model) or scenarios.answer(entry.model, request)
+            answer = self.recorded(entry.model) or self.answer(entry, request)
             if answer is None:
                 message = f"The model '{entry.model}' does not exist."
                 await self.respond_json(
@@ -258,6 +279,24 @@ class Connection(asyncio.Protocol):
             raise
         finally:
             state.under_way.discard(entry)
+
+    def answer(self, entry: Entry, request: dict) -> scenarios.Answer | None:
+        """The plain chat route knows no rules: clients send odd things there on purpose."""
+        head = entry.head
+        earlier = sum(1 for other in self.state.entries if other is not entry and other.model == entry.model and other.case == entry.case)
+        is_stream = "streamGenerateContent" in head.path or request.get("stream") is True
+        is_strict = entry.dialect != "chat" or "/strict/" in head.path or "/deployments/" in head.path
+        if not is_strict and not entry.model.startswith("flaky-"):
+            return scenarios.answer(entry.model, request)
+        headers = {name.lower(): value for name, value in head.headers}
+        if is_strict:
+            entry.violations = schemas.violations(entry.dialect, headers, head.target.partition("?")[2], entry.json)
+            if ("alt=sse" in head.target) != (entry.dialect == "gemini" and is_stream):
+                entry.violations.append("alt=sse is for streams of Gemini")
+        if entry.violations:
+            return dialects.refusal(entry.dialect, 400, "; ".join(entry.violations))
+        key = headers.get("x-api-key") or headers.get("x-goog-api-key") or headers.get("api-key") or headers.get("authorization", "")
+        return dialects.answer(entry.dialect, entry.model, request, is_stream, key, earlier)
 
     def recorded(self, model: str) -> scenarios.Answer | None:
         if not model.startswith("file:") or self.state.folder is None:

@@ -1,0 +1,54 @@
+import HTTPTypes
+import Ledger
+import Metering
+
+/// Sets credits aside for a try at an upstream, and prepares what that is sent. One for all requests.
+final class Admission: Sendable {
+    let configuration: ServerConfiguration
+    let writer: LedgerWriter
+
+    init(configuration: ServerConfiguration, writer: LedgerWriter) {
+        self.configuration = configuration
+        self.writer = writer
+    }
+
+    /// Admits a try: when it returns, the hold is durable; where it throws, there is none.
+    ///
+    /// The translation comes first: what cannot be translated changes nothing.
+    func admit(
+        _ terms: Attempts.Terms, _ id: RequestID, at candidate: Attempts.Candidate
+    ) async throws -> (Attempt, UpstreamCall) {
+        let (request, provider) = (terms.request, candidate.upstream.configuration)
+        let settings = configuration.settings(of: candidate.model)
+        let wanted = request.endpoint == .embeddings ? 0 : request.maxTokens ?? Int64(settings.defaultMaxOutputTokens)
+        let prepare: @Sendable (Int64) throws -> UpstreamCall = { bound in
+            try UpstreamCall(
+                request, to: provider, model: candidate.model.model, outputBound: bound, id: id, headers: terms.headers)
+        }
+        let size = request.body.count
+        let call = try await EventLoopTaskExecutor.offLoop(size) { try prepare(wanted) }
+        let hold = PlaceHold(
+            request: id,
+            origin: RequestOrigin(
+                model: candidate.model.description, keyID: terms.keyID, endpoint: request.endpoint.path),
+            promptBound: request.size.tokenBound.addingClamped(UpstreamCall.addedPrompt(request, provider.kind)),
+            outputPerChoice: wanted, choices: request.choices,
+            shrinkTo: request.maxTokens == nil ? call.leastOutput : nil, searchBound: request.searchBound,
+            writesCache: request.writesCache, allowUnpriced: configuration.allowUnpriced)
+        let receipt = try await writer.admit(hold, account: terms.account, key: terms.requestKey)
+        guard case .holdPlaced(let placed)? = receipt.event?.event else {
+            throw GatewayError(.internalServerError, "internal_error", "Internal server error")
+        }
+        let attempt = Attempt(upstream: candidate.upstream, hold: placed, format: call.format)
+        let bound = placed.outputBound / max(1, request.choices)
+        guard bound != wanted else { return (attempt, call) }
+        do {
+            // It has shrunk to what the balance covers, and no further than what can be translated.
+            return (attempt, try await EventLoopTaskExecutor.offLoop(size) { try prepare(bound) })
+        } catch {
+            let release = ReleaseHold(request: id, reason: .internalError)
+            _ = try await writer.submit(Command(account: terms.account, action: .releaseHold(release)))
+            throw error
+        }
+    }
+}
