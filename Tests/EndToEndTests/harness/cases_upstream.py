@@ -12,7 +12,7 @@ import wire
 from checks import Checks, case
 from provider import Provider, parts, sent
 
-PREFIXES = list(scenarios.DELIVERIES)
+PREFIXES = ["/v1", *(f"/{delivery}/v1" for delivery in scenarios.DELIVERIES)]
 BROKEN_BODIES = {"reset-mid", "truncate-chunked"}
 STALLS = {"stall-mid", "stall-before-first", "stall-before-head"}
 
@@ -102,7 +102,7 @@ def deliveries(check: Checks) -> None:
             broken += 1
     check.that(broken > 20, f"only {broken} pieces break a character")
     check.that(all(piece.count(b"\n") <= 2 for piece in scenarios.pieces(data, "utf8")), "a piece has more than an event's end")
-    for delivery in scenarios.DELIVERIES.values():
+    for delivery in ["events", *scenarios.DELIVERIES]:
         for payload in (data, data * 40, b"", b"x"):
             check.equal(b"".join(scenarios.pieces(payload, delivery)), payload, f"all pieces of {delivery}")
 

@@ -7,6 +7,7 @@ what is charged shows which figures were read.
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass, field, replace
 
@@ -265,14 +266,14 @@ def gemini_stream(model: str, reply: Reply, choices: int) -> list[Part]:
     return [Part(event(json.dumps(chunk, ensure_ascii=False))) for chunk in chunks]
 
 
-# -- OpenAI's chat, as xAI speaks it: reasoning is beside the completion ------------------------------------------------
+# -- OpenAI's chat; as xAI speaks it, with reasoning beside the completion, and with what it costs ----------------------
 
 
 def asked_of_chat(request: dict) -> Asked:
     choice = request.get("tool_choice")
     forced = choice["function"]["name"] if isinstance(choice, dict) else "" if choice == "none" else None
     return Asked(
-        tools=[(tool["function"]["name"], tool["function"].get("parameters", {})) for tool in request.get("tools", [])],
+        tools=[(tool["function"]["name"], tool["function"].get("parameters", {"type": "object"})) for tool in request.get("tools", [])],
         results=last_results(request["messages"], lambda m: m["role"] == "tool", lambda m: str(m["content"])), forced=forced,
         is_parallel=request.get("parallel_tool_calls", True) is not False,
         schema=request.get("response_format", {}).get("json_schema", {}).get("schema"))
@@ -281,14 +282,21 @@ def asked_of_chat(request: dict) -> Asked:
 CHAT_STOPS = {"stop": "stop", "calls": "tool_calls", "length": "length", "filter": "content_filter"}
 
 
-def chat_usage(billed: Billed) -> dict:
-    completion = billed.completion - billed.reasoning
-    cost = billed.prompt * 10_000 + (completion + billed.reasoning) * 20_000
-    return {
-        "prompt_tokens": billed.prompt, "completion_tokens": completion, "total_tokens": billed.prompt + billed.completion,
-        "prompt_tokens_details": {"cached_tokens": billed.cached}, "num_sources_used": billed.searches,
-        "completion_tokens_details": {"reasoning_tokens": billed.reasoning}, "cost_in_usd_ticks": cost,
+def chat_usage(billed: Billed, is_xai: bool) -> dict:
+    usage: dict = {
+        "prompt_tokens": billed.prompt, "completion_tokens": billed.completion, "total_tokens": billed.prompt + billed.completion,
+        "prompt_tokens_details": {"cached_tokens": billed.cached}, "completion_tokens_details": {"reasoning_tokens": billed.reasoning},
     }
+    if is_xai:
+        usage |= {
+            "completion_tokens": billed.completion - billed.reasoning, "num_sources_used": billed.searches,
+            "cost_in_usd_ticks": ticks(billed)}
+    return usage
+
+
+def ticks(billed: Billed) -> int:
+    """What xAI says that it costs, at $1 and $2 for a million tokens and $0.25 for cached ones: 10¹⁰ ticks are a dollar."""
+    return (billed.prompt - billed.cached) * 10_000 + billed.cached * 2_500 + billed.completion * 20_000
 
 
 def chat_calls(reply: Reply) -> list[dict]:
@@ -298,7 +306,7 @@ def chat_calls(reply: Reply) -> list[dict]:
         for number, (name, arguments) in enumerate(reply.calls, 1)]
 
 
-def chat_whole(model: str, reply: Reply) -> dict:
+def chat_whole(model: str, reply: Reply, is_xai: bool) -> dict:
     message = {"role": "assistant", "content": "".join(reply.text) or None, "refusal": None}
     if reply.reasoning:
         message["reasoning_content"] = "".join(reply.reasoning)
@@ -307,11 +315,11 @@ def chat_whole(model: str, reply: Reply) -> dict:
     return {
         "id": "chatcmpl-7", "object": "chat.completion", "created": 1700000000, "model": model + "-0101",
         "choices": [{"index": 0, "message": message, "finish_reason": CHAT_STOPS[reply.finish]}],
-        "usage": chat_usage(reply.billed),
+        "usage": chat_usage(reply.billed, is_xai),
     }
 
 
-def chat_stream(model: str, reply: Reply, wants_usage: bool) -> list[Part]:
+def chat_stream(model: str, reply: Reply, is_xai: bool, wants_usage: bool) -> list[Part]:
     head = {"id": "chatcmpl-7", "object": "chat.completion.chunk", "created": 1700000000, "model": model + "-0101"}
 
     def chunk(delta: dict, finish: str | None = None) -> Part:
@@ -328,7 +336,7 @@ def chat_stream(model: str, reply: Reply, wants_usage: bool) -> list[Part]:
             parts.append(chunk({"tool_calls": [{"index": index, "function": {"arguments": piece}}]}))
     parts.append(chunk({}, CHAT_STOPS[reply.finish]))
     if wants_usage:
-        parts.append(Part(event(json.dumps({**head, "choices": [], "usage": chat_usage(reply.billed)})), usage_only=True))
+        parts.append(Part(event(json.dumps({**head, "choices": [], "usage": chat_usage(reply.billed, is_xai)})), usage_only=True))
     return parts + [Part(event("[DONE]"))]
 
 
@@ -338,7 +346,7 @@ def chat_stream(model: str, reply: Reply, wants_usage: bool) -> list[Part]:
 def asked_of_responses(request: dict) -> Asked:
     items = request["input"] if isinstance(request["input"], list) else []
     return Asked(
-        tools=[(tool["name"], tool.get("parameters", {})) for tool in request.get("tools", []) if tool["type"] == "function"],
+        tools=[(tool["name"], tool.get("parameters", {"type": "object"})) for tool in request.get("tools", []) if tool["type"] == "function"],
         results=last_results(items, lambda i: i.get("type") == "function_call_output", lambda i: str(i["output"])))
 
 
@@ -418,7 +426,7 @@ def refusal(dialect: str, status: int, message: str, delay: float | None = None)
     if delay is not None and dialect == "gemini":
         in_body = f"{delay:g}s"
     elif delay is not None:
-        headers.append(("retry-after", f"{delay:g}"))
+        headers.append(("retry-after", str(math.ceil(delay))))
     return Answer([Part(json.dumps(error(dialect, status, message, in_body)).encode())], status, headers, "length")
 
 
@@ -452,22 +460,26 @@ def answer(dialect: str, model: str, request: dict, is_stream: bool, key: str, e
             return refusal(dialect, int(found[2]), "Not now.", 0 if found[2] == "429" else None)
     if dialect == "embeddings":
         return document(embeddings(model, request))
-    asked = {"messages": asked_of_anthropic, "gemini": asked_of_gemini, "chat": asked_of_chat, "responses": asked_of_responses}
-    wanted = asked[dialect](request)
+    wanted = {
+        "messages": asked_of_anthropic, "gemini": asked_of_gemini, "chat": asked_of_chat, "xai": asked_of_chat,
+        "responses": asked_of_responses,
+    }[dialect](request)
     found_reply = reply(model, wanted)
     if found_reply is None:
         return refusal(dialect, 404, f"model: {model}")
     if not is_stream:
-        whole = {
-            "messages": anthropic_whole, "chat": chat_whole, "responses": response,
-            "gemini": lambda *both: gemini_whole(*both, wanted.choices),
-        }[dialect](model, found_reply)
-        return document(whole)
+        return document({
+            "messages": lambda: anthropic_whole(model, found_reply), "responses": lambda: response(model, found_reply),
+            "gemini": lambda: gemini_whole(model, found_reply, wanted.choices),
+            "chat": lambda: chat_whole(model, found_reply, False), "xai": lambda: chat_whole(model, found_reply, True),
+        }[dialect]())
     wants_usage = request.get("stream_options", {}).get("include_usage") is True
     parts = {
-        "messages": anthropic_stream, "responses": response_stream,
-        "gemini": lambda *both: gemini_stream(*both, wanted.choices), "chat": lambda *both: chat_stream(*both, wants_usage),
-    }[dialect](model, found_reply)
+        "messages": lambda: anthropic_stream(model, found_reply), "responses": lambda: response_stream(model, found_reply),
+        "gemini": lambda: gemini_stream(model, found_reply, wanted.choices),
+        "chat": lambda: chat_stream(model, found_reply, False, wants_usage),
+        "xai": lambda: chat_stream(model, found_reply, True, wants_usage),
+    }[dialect]()
     return broken(dialect, model, parts) if model in BREAKS else Answer(parts)
 
 

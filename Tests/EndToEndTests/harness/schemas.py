@@ -193,7 +193,7 @@ def chat_more(request: Json) -> list[str]:
 
 
 SCHEMAS = {
-    "messages": (ANTHROPIC, anthropic_more), "gemini": (GEMINI, gemini_more), "chat": (CHAT, chat_more),
+    "messages": (ANTHROPIC, anthropic_more), "gemini": (GEMINI, gemini_more), "chat": (CHAT, chat_more), "xai": (CHAT, chat_more),
     "responses": (RESPONSES, None), "embeddings": (EMBEDDINGS, None),
 }
 

@@ -3,7 +3,7 @@
 `python3 upstream.py [--dir FOLDER]` prints `{"port":N}` and serves until it is stopped.
 
 POST <prefix>/chat/completions answers with the scenario that the request's `model` names (scenarios.py), its bytes cut into
-writes as the prefix says. Below <prefix>/strict, and by the routes of Anthropic, Gemini and OpenAI's responses and embeddings, it answers as
+writes as the prefix says. Below <prefix>/strict and <prefix>/xai, and by the routes of Anthropic, Gemini and OpenAI's responses and embeddings, it answers as
 these do (dialects.py), and refuses what they would refuse (schemas.py). The model `file:<name>` streams a recorded file of FOLDER. Beside it:
 
     GET  /_log?case=ID   what was received and sent, oldest first; all of it without `case`; only the numbers with `brief=1`
@@ -89,6 +89,8 @@ def dialect_of(path: str) -> tuple[str | None, str | None]:
         return "gemini", urllib.parse.unquote(found[1])
     if found := re.search(r"/deployments/([^/]+)/chat/completions$", path):
         return "chat", urllib.parse.unquote(found[1])
+    if "/xai/" in path and path.endswith("/chat/completions"):
+        return "xai", None
     return next((dialect for end, dialect in ROUTES.items() if path.endswith(end)), None), None
 
 
