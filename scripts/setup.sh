@@ -24,9 +24,11 @@ if [ ${#missing[@]} -gt 0 ]; then
     DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-# The Python peers of the end-to-end tests: a virtual environment of the project's own.
-if ! .venv/bin/python -c 'import openai, httpx' 2>/dev/null; then
-    echo "installing the openai SDK into .venv"
+# The Python peers of the end-to-end tests: a virtual environment of the project's own, remade when they change.
+wanted=Tests/EndToEndTests/harness/requirements.txt
+if ! cmp -s "$wanted" .venv/requirements.txt; then
+    echo "installing the Python peers of the tests into .venv"
     python3 -m venv .venv
-    .venv/bin/pip install --quiet --disable-pip-version-check -r Tests/EndToEndTests/harness/requirements.txt
+    .venv/bin/pip install --quiet --disable-pip-version-check -r "$wanted"
+    cp "$wanted" .venv/requirements.txt
 fi
