@@ -53,6 +53,15 @@ struct CircuitTests {
         #expect(circuit.enter(at: after(21)))
     }
 
+    @Test("a try that takes its time does not keep others away for longer than the circuit is open")
+    func slow() {
+        let circuit = Circuit(threshold: 1, openFor: .seconds(30))
+        circuit.note(.dead, at: start)
+        #expect(circuit.enter(at: after(30)) && !circuit.enter(at: after(59)))
+        #expect(circuit.closedFor(at: after(60)) == nil && circuit.enter(at: after(60)))
+        #expect(!circuit.enter(at: after(61)))
+    }
+
     @Test("a threshold of zero never opens")
     func never() {
         let circuit = Circuit(threshold: 0, openFor: .seconds(30))
@@ -362,6 +371,20 @@ struct ProviderConfigurationTests {
             try ServerConfiguration(yaml: own, environment: [:]).pricing["gemini:gemini-2.5-flash"]
                 == Price(input: 1_000_000, output: 2_000_000))
         #expect(try ServerConfiguration(yaml: yaml + "default_pricing: false", environment: [:]).pricing.isEmpty)
+    }
+
+    @Test("what a picture counts is the most of any model that may answer")
+    func media() throws {
+        let yaml = """
+            master_key: 12345678
+            providers: {xai: {api_key: k}}
+            models:
+              "xai:a": {fallbacks: ["xai:b", "xai:c"], image_tokens: 100, search_tokens: 9}
+              "xai:b": {image_tokens: 7000, audio_tokens: 1}
+            """
+        let read = try ServerConfiguration(yaml: yaml, environment: [:])
+        let figures = read.mediaFigures(of: try #require(ModelKey("xai:a")))
+        #expect(figures.imageTokens == 7000 && figures.audioTokens == 16_384 && figures.searchTokens == 20_000)
     }
 
     @Test("fallbacks are other models of providers that are configured")

@@ -279,4 +279,16 @@ struct ServerConfiguration: Sendable {
     }
 
     func settings(of model: ModelKey) -> ModelConfiguration { models[model.description] ?? defaultModel }
+
+    /// What parts of a prompt count that are no text: for each kind the most of any model that may answer.
+    func mediaFigures(of model: ModelKey) -> ModelConfiguration {
+        let own = settings(of: model)
+        return own.fallbacks.reduce(into: own) { figures, fallback in
+            let other = settings(of: fallback)
+            figures.imageTokens = max(figures.imageTokens, other.imageTokens)
+            figures.audioTokens = max(figures.audioTokens, other.audioTokens)
+            figures.fileTokens = max(figures.fileTokens, other.fileTokens)
+            figures.searchTokens = max(figures.searchTokens, other.searchTokens)
+        }
+    }
 }

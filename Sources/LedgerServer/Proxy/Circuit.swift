@@ -18,8 +18,8 @@ final class Circuit: Sendable {
     private enum State {
         case closed(failures: Int)
         case open(until: ContinuousClock.Instant)
-        /// One request tries.
-        case probing
+        /// One request tries; it may take until then before another does.
+        case probing(until: ContinuousClock.Instant)
     }
 
     /// After how many failures it opens; 0: never.
@@ -38,7 +38,7 @@ final class Circuit: Sendable {
             switch state {
             case .closed: nil
             case .open(let until): until > now ? until - now : nil
-            case .probing: .seconds(1)
+            case .probing(let until): until > now ? min(until - now, .seconds(1)) : nil
             }
         }
     }
@@ -48,11 +48,10 @@ final class Circuit: Sendable {
         state.withLock { state in
             switch state {
             case .closed: return true
-            case .open(let until):
+            case .open(let until), .probing(let until):
                 guard until <= now else { return false }
-                state = .probing
+                state = .probing(until: now + openFor)
                 return true
-            case .probing: return false
             }
         }
     }

@@ -31,7 +31,7 @@ struct ModelRoutes: Sendable {
         let asked = try await EventLoopTaskExecutor.offLoop(bytes.count) {
             // The media figures depend on the model, which the body names: it is looked up in a first, cheap pass.
             let named = try self.model(named: Self.modelName(in: bytes, endpoint))
-            return try ModelRequest(bytes, endpoint: endpoint, media: configuration.settings(of: named))
+            return try ModelRequest(bytes, endpoint: endpoint, media: configuration.mediaFigures(of: named))
         }
         let account = try account(of: principal, asked)
         let attempts = Attempts(

@@ -502,3 +502,59 @@ async def one_recording(here: World, key: str, model: str, path: str, row: dict)
     if row["provider_cost_usd"]:
         cost = round(float(row["provider_cost_usd"]) * 1e12)
         check.equal(int(data.get("provider_cost_pico_usd", 0)), cost, "the provider's own cost")
+
+
+@case
+async def names_and_secrets() -> None:
+    """The default prices are in force, a bare name stands for the one model that has it, and keys come from files and the environment."""
+    models = ["talk"]
+    settings: dict = {}
+
+    def second(base: str) -> dict:
+        return {"kind": "openai", "api_base": f"{base}/strict/v1", "api_key": "x"}
+
+    async with world(models, {"second": second}, kinds=["oai", "gem"], settings=settings) as here:
+        check, gateway = here.check, here.gateway
+        base = f"http://127.0.0.1:{here.provider.port}"
+        secret = gateway.folder / "gemini-key"
+        secret.write_text("sk-from-a-file-7\n")
+        master = gateway.folder / "master-key"
+        master.write_text(gateway.config.pop("master_key") + "\n")
+        gateway.config["master_key_file"] = str(master)
+        gateway.config["providers"] |= {
+            "gemini": {"api_base": f"{base}/v1beta", "api_key_file": str(secret)},
+            "xai": {"api_base": f"{base}/xai/v1"},
+        }
+        gateway.config["model_map"] = {"talk-to-me": "gem:talk"}
+        gateway.env["XAI_API_KEY"] = "sk-from-the-environment-7"
+        gateway.write_config()
+        await gateway.restart()
+        key = await gateway.user("alice", 100)
+        prices = {row["model_key"]: row for row in await gateway.wanted("GET", "/v1/pricing?limit=1000", key=None)}
+        for name, wanted in (
+            ("gemini:gemini-2.5-flash", (0.15, 0.6, 0.04)), ("gemini:gemini-2.5-pro", (1.25, 10, 0.31)),
+            ("gemini:gemini-2.0-flash", (0.1, 0.4, 0.03)), ("xai:grok-3-mini", (0.3, 0.5, None)), ("xai:grok-3", (3, 15, None)),
+        ):
+            row = prices.get(name, {})
+            found = tuple(row.get(f"{kind}_price_per_million") for kind in ("input", "output", "cached"))
+            check.equal(found, wanted, f"the default price of {name}")
+        check.that(not any(name.startswith("anthropic:") for name in prices), "a price of a provider that is not configured")
+        for name, status, wanted in (
+            ("gemini-2.5-flash", 404, "gemini-2.5-flash"), ("grok-3-mini", 404, "grok-3-mini"), ("talk-to-me", 200, "talk"),
+            ("gem/talk", 200, "talk"),
+        ):
+            with check.about(name):
+                label = here.name("named")
+                response = await ask(here, key, name, label, False)
+                # The stand-in knows no such model: that it was asked says what the name stands for.
+                check.equal(response.status, status, f"status of {response}")
+                check.equal((await here.provider.only(label))["model"], wanted, "the model that was asked")
+        with check.about("a name that several have"):
+            response = await ask(here, key, "talk", here.name("named"), False)
+            check.equal((response.status, response.json["error"]["code"]), (400, "ambiguous_model"), f"{response}")
+            check.that("oai:talk" in response.json["detail"] and "second:talk" in response.json["detail"], response.json["detail"])
+        entries = await here.provider.log()
+        keys = {value for entry in entries for name, value in entry["headers"] if name.lower() in ("x-goog-api-key", "authorization")}
+        check.that({"sk-from-a-file-7", "Bearer sk-from-the-environment-7"} <= keys, f"the keys that the provider saw: {keys}")
+        told = "\n".join(gateway.output) + json.dumps(await gateway.events())
+        check.that("sk-from" not in told and gateway.config["master_key_file"] not in told, "a secret was told")
