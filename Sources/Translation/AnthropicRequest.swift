@@ -69,7 +69,12 @@ public struct AnthropicRequest: Sendable {
             return
         }
         for block in message.thinkingBlocks { block.write(into: &json) }
-        for part in message.parts { try write(part, to: &json) }
+        for part in message.parts {
+            guard message.role == .user || part.text != nil else {
+                throw Untranslatable.unsupported(part.path, by: provider)
+            }
+            try write(part, to: &json)
+        }
         for call in message.toolCalls {
             json.beginObject()
             json.field("type", "tool_use")

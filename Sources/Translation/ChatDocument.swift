@@ -126,6 +126,10 @@ struct ChatDocument {
         case "text": return .text
         case "json_object": return .object
         case "json_schema":
+            try value.object?.refuseOthers(than: ["type", "json_schema"], at: "response_format", for: provider)
+            // Its name and description are for people; strict it is anyway.
+            try value.object?["json_schema"]?.object?.refuseOthers(
+                than: ["name", "description", "schema", "strict"], at: "response_format.json_schema", for: provider)
             guard let schema = value.object?["json_schema"]?.object?.present("schema") else {
                 throw .wrongType("response_format.json_schema.schema", "a JSON schema")
             }
@@ -188,6 +192,15 @@ struct ChatDocument {
     }
 }
 
+extension JSONObject {
+    /// Refuses members that nobody understands: what is not translated is not dropped in silence either.
+    func refuseOthers(than known: Set<String>, at path: String, for provider: String) throws(Untranslatable) {
+        for member in members where !known.contains(member.name) && member.value != .null {
+            throw .unsupported("\(path).\(member.name)", by: provider)
+        }
+    }
+}
+
 /// A tool that the model may call.
 struct ChatTool {
     let name: String
@@ -203,6 +216,9 @@ struct ChatTool {
         guard let name = function["name"]?.string else {
             throw Untranslatable.wrongType("\(path).function.name", "a text")
         }
+        try value.object?.refuseOthers(than: ["type", "function", "cache_control"], at: path, for: provider)
+        try function.refuseOthers(
+            than: ["name", "description", "parameters", "strict"], at: "\(path).function", for: provider)
         self.name = name
         description = function["description"]?.string
         parameters = function.present("parameters")
@@ -238,17 +254,21 @@ struct ChatMessage {
             self.role = role
         case nil: throw Untranslatable.wrongType("\(path).role", "a text")
         }
-        parts = try ChatPart.parts(of: message, at: path)
+        parts = try ChatPart.parts(of: message, at: path, for: provider)
         toolCallID = message["tool_call_id"]?.string
         thinkingBlocks = message["thinking_blocks"]?.array ?? []
         switch message.present("tool_calls") {
         case .array(let calls)?:
-            toolCalls = try calls.enumerated().map { try ChatToolCall($1, at: "\(path).tool_calls[\($0)]") }
+            toolCalls = try calls.enumerated().map {
+                try ChatToolCall($1, at: "\(path).tool_calls[\($0)]", for: provider)
+            }
         case nil: toolCalls = []
         default: throw Untranslatable.wrongType("\(path).tool_calls", "an array")
         }
         if role == .tool, toolCallID == nil { throw Untranslatable.wrongType("\(path).tool_call_id", "a text") }
         for member in message.members where !Self.known.contains(member.name) && member.value != .null {
+            // Older clients name the function beside the call that it answers.
+            if member.name == "name", role == .tool { continue }
             // What a client got as an answer it sends back whole; what of it was empty says nothing.
             if member.value == .array([]) || member.value == .string("") { continue }
             throw Untranslatable.unsupported("\(path).\(member.name)", by: provider)
@@ -258,7 +278,7 @@ struct ChatMessage {
     /// `reasoning_content` is an answer's text about its thinking: providers want it back only with a signature, in `thinking_blocks`.
     private static let known: Set<String> = [
         "role", "content", "refusal", "tool_calls", "tool_call_id", "thinking_blocks", "reasoning_content",
-        "cache_control",
+        "cache_control", "images",
     ]
 }
 
@@ -270,8 +290,13 @@ struct ChatToolCall {
     /// Gemini's mark of the thinking behind the call.
     let thoughtSignature: String?
 
-    init(_ value: JSONValue, at path: String) throws {
+    init(_ value: JSONValue, at path: String, for provider: String) throws {
         guard let id = value.object?["id"]?.string else { throw Untranslatable.wrongType("\(path).id", "a text") }
+        // A call's place among others, which a stream gave, says nothing in a list.
+        try value.object?.refuseOthers(
+            than: ["id", "type", "index", "function", "extra_content"], at: path, for: provider)
+        try value.object?["function"]?.object?.refuseOthers(
+            than: ["name", "arguments"], at: "\(path).function", for: provider)
         guard let function = value.object?["function"]?.object, let name = function["name"]?.string else {
             throw Untranslatable.wrongType("\(path).function", "a function's name and arguments")
         }
@@ -326,7 +351,9 @@ struct ChatPart {
     /// The text, where it is one.
     var text: String? { if case .text(let text) = kind { text } else { nil } }
 
-    fileprivate static func parts(of message: JSONObject, at path: String) throws -> [ChatPart] {
+    fileprivate static func parts(
+        of message: JSONObject, at path: String, for provider: String
+    ) throws -> [ChatPart] {
         var parts: [ChatPart] = []
         let cacheControl = message.present("cache_control")
         switch message.present("content") {
@@ -338,13 +365,17 @@ struct ChatPart {
         case .array(let values)?:
             for (index, value) in values.enumerated() {
                 let place = "\(path).content[\(index)]"
-                guard let part = try ChatPart(value, at: place) else { continue }
+                guard let part = try ChatPart(value, at: place, for: provider) else { continue }
                 parts.append(part)
             }
         default: throw Untranslatable.wrongType("\(path).content", "a text or an array of parts")
         }
         if case .string(let text)? = message.present("refusal"), !text.isEmpty {
             parts.append(ChatPart(kind: .text(text), cacheControl: nil, path: "\(path).refusal"))
+        }
+        // Pictures of an earlier answer, as `ChatChoice` gives them.
+        for (index, value) in (message["images"]?.array ?? []).enumerated() {
+            if let part = try ChatPart(value, at: "\(path).images[\(index)]", for: provider) { parts.append(part) }
         }
         return parts
     }
@@ -356,31 +387,38 @@ struct ChatPart {
     }
 
     /// Reads a part; nil for an empty text.
-    private init?(_ value: JSONValue, at path: String) throws {
+    private init?(_ value: JSONValue, at path: String, for provider: String) throws {
         guard let part = value.object, let type = part["type"]?.string else {
             throw Untranslatable.wrongType("\(path).type", "a text")
         }
         self.path = path
         cacheControl = part.present("cache_control")
+        try part.refuseOthers(than: ["type", type, "cache_control"], at: path, for: provider)
+        let payload = part[type]?.object
         switch type {
         case "text", "refusal":
             guard let text = part[type]?.string else { throw Untranslatable.wrongType("\(path).\(type)", "a text") }
             if text.isEmpty { return nil }
             kind = .text(text)
         case "image_url":
-            guard let url = part["image_url"]?.object?["url"]?.string ?? part["image_url"]?.string else {
+            guard let url = payload?["url"]?.string ?? part["image_url"]?.string else {
                 throw Untranslatable.wrongType("\(path).image_url.url", "a text")
+            }
+            if payload?["detail"] != .string("auto") {
+                try payload?.refuseOthers(than: ["url"], at: "\(path).image_url", for: provider)
             }
             kind = .image(Media(url: url))
         case "input_audio":
-            guard let audio = part["input_audio"]?.object, let data = audio["data"]?.string,
+            try payload?.refuseOthers(than: ["data", "format"], at: "\(path).input_audio", for: provider)
+            guard let audio = payload, let data = audio["data"]?.string,
                 let format = audio["format"]?.string
             else { throw Untranslatable.wrongType("\(path).input_audio", "data and their format") }
             kind = .audio(data: data, format: format)
         case "file":
-            guard let file = part["file"]?.object, let data = file["file_data"]?.string else {
+            guard let file = payload, let data = file["file_data"]?.string else {
                 throw Untranslatable.wrongType("\(path).file.file_data", "a data URL")
             }
+            try file.refuseOthers(than: ["file_data", "filename"], at: "\(path).file", for: provider)
             kind = .file(Media(url: data), name: file["filename"]?.string)
         default:
             throw Untranslatable("\(path).type", "'\(path).type' must be text, image_url, input_audio or file")

@@ -33,7 +33,7 @@ private let hiGemini = #""contents":[{"role":"user","parts":[{"text":"hi"}]}]"#
 private let weather =
     #""tools":[{"type":"function","function":{"name":"weather","description":"d","parameters":{"type":"object","properties":{"city":{"type":"string"}}},"strict":true}},{"type":"function","function":{"name":"now"}}]"#
 private let round =
-    #"{"role":"user","content":"w?"},{"role":"assistant","content":null,"tool_calls":[{"id":"call_1","type":"function","function":{"name":"weather","arguments":"{\"city\":\"Bern\"}"}},{"id":"call_2","type":"function","function":{"name":"now","arguments":""}}]},{"role":"tool","tool_call_id":"call_1","content":"{\"c\":20.5}"},{"role":"tool","tool_call_id":"call_2","content":[{"type":"text","text":"noon"}]},{"role":"user","content":"so?"}"#
+    #"{"role":"user","content":"w?"},{"role":"assistant","content":null,"tool_calls":[{"id":"call_1","type":"function","function":{"name":"weather","arguments":"{\"city\":\"Bern\"}"}},{"id":"call_2","type":"function","function":{"name":"now","arguments":""}}]},{"role":"tool","tool_call_id":"call_1","name":"weather","content":"{\"c\":20.5}"},{"role":"tool","tool_call_id":"call_2","content":[{"type":"text","text":"noon"}]},{"role":"user","content":"so?"}"#
 
 private func reason(_ body: () throws -> Void) -> String {
     do {
@@ -72,6 +72,19 @@ private let neverTranslated = [
     Refused("{\(hi),\"response_format\":{\"type\":\"grammar\"}}", "response_format.type"),
     Refused("{\(hi),\"stop\":[1]}", "stop"), Refused("{\(hi),\"top_p\":\"1\"}", "top_p"),
     Refused("{\(hi),\"tools\":[{\"type\":\"web_search\"}]}", "tools[0].type"),
+    Refused(
+        #"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AA","detail":"low"}}]}]}"#,
+        "messages[0].content[0].image_url.detail"),
+    Refused(
+        #"{"messages":[{"role":"user","content":[{"type":"text","text":"x","annotated":true}]}]}"#,
+        "messages[0].content[0].annotated"),
+    Refused(
+        "{\(hi),\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"examples\":[]}}]}",
+        "tools[0].function.examples"),
+    Refused(
+        "{\(hi),\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{},\"x\":1}}}",
+        "response_format.json_schema.x"),
+    Refused(#"{"messages":[{"role":"user","content":"x","name":"bob"}]}"#, "messages[0].name"),
     Refused("{\(hi),\(weather),\"tool_choice\":{\"type\":\"allowed_tools\"}}", "tool_choice"),
 ]
 
@@ -104,7 +117,7 @@ struct AnthropicRequestTests {
         ),
         Case(
             "pictures and documents",
-            #"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/PNG;base64,AAAA","detail":"low"}},{"type":"image_url","image_url":{"url":"https://a.example/b.jpg"}},{"type":"file","file":{"filename":"a.pdf","file_data":"data:application/pdf;base64,BBBB"}}]}]}"#,
+            #"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/PNG;base64,AAAA","detail":"auto"}},{"type":"image_url","image_url":{"url":"https://a.example/b.jpg"}},{"type":"file","file":{"filename":"a.pdf","file_data":"data:application/pdf;base64,BBBB"}}]}]}"#,
             #"{"model":"claude","max_tokens":2000,"messages":[{"role":"user","content":[{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AAAA"}},{"type":"image","source":{"type":"url","url":"https://a.example/b.jpg"}},{"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"BBBB"},"title":"a.pdf"}]}]}"#
         ),
         Case(
@@ -138,6 +151,9 @@ struct AnthropicRequestTests {
             Refused(
                 #"{"messages":[{"role":"system","content":[{"type":"image_url","image_url":{"url":"https://x"}}]}]}"#,
                 "messages[0].content[0]"),
+            Refused(
+                #"{"messages":[{"role":"assistant","content":"","images":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AA"}}]}]}"#,
+                "messages[0].images[0]"),
         ])
     fileprivate func refused(given: Refused) {
         #expect(
@@ -175,6 +191,11 @@ struct GeminiRequestTests {
             "an id of ours and the mark of a thought",
             #"{"messages":[{"role":"assistant","tool_calls":[{"id":"call_gateway_r_0_0","type":"function","function":{"name":"now","arguments":"{}"},"extra_content":{"google":{"thought_signature":"sig"}}}]},{"role":"tool","tool_call_id":"call_gateway_r_0_0","content":"noon"}]}"#,
             #"{"contents":[{"role":"model","parts":[{"functionCall":{"name":"now","args":{}},"thoughtSignature":"sig"}]},{"role":"user","parts":[{"functionResponse":{"name":"now","response":{"result":"noon"}}}]}],"generationConfig":{"maxOutputTokens":2000}}"#
+        ),
+        Case(
+            "a picture of an earlier answer goes back with it",
+            #"{"messages":[{"role":"user","content":"1"},{"role":"assistant","content":"2","images":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]}]}"#,
+            #"{"contents":[{"role":"user","parts":[{"text":"1"}]},{"role":"model","parts":[{"text":"2"},{"inlineData":{"mimeType":"image/png","data":"AAAA"}}]}],"generationConfig":{"maxOutputTokens":2000}}"#
         ),
         Case(
             "tools and the choice among them",
