@@ -19,6 +19,16 @@ public struct StreamCheck: Sendable {
         }
     }
 
+    /// A request that was admitted with small bounds.
+    public static func hold() throws -> HoldPlaced {
+        let data =
+            #"{"request":"r","model":"up:served","endpoint":"e","prompt_bound":100,"output_bound":1000,"wanted_output":1000,"price":{"version":1,"input":1000000,"output":2000000,"cached":250000},"micro_credits_per_usd":10000000,"amount":0}"#
+        guard case .holdPlaced(let hold) = try LedgerEvent(type: "hold_placed.v1", data: Array(data.utf8)) else {
+            throw CancellationError()
+        }
+        return hold
+    }
+
     private var passage: StreamMeter.Passage {
         let terms = ChatAnswerTerms(request: "r", created: 7, model: "asked", wantsUsageChunk: true)
         return switch way {

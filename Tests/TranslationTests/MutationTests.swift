@@ -1,6 +1,5 @@
 import Foundation
 import Fuzzing
-import Ledger
 import Testing
 
 /// Streams of every shape, changed at random: whatever comes, nothing stops the process, and nothing is charged that is negative or depends on
@@ -15,20 +14,11 @@ struct MutationTests {
     private static let folder = URL(filePath: #filePath).deletingLastPathComponent()
         .appending(path: "../../fixtures/streams")
 
-    private static func hold() throws -> HoldPlaced {
-        let data =
-            #"{"request":"r","model":"up:served","endpoint":"e","prompt_bound":100,"output_bound":1000,"wanted_output":1000,"price":{"version":1,"input":1000000,"output":2000000,"cached":250000},"micro_credits_per_usd":10000000,"amount":0}"#
-        guard case .holdPlaced(let hold) = try LedgerEvent(type: "hold_placed.v1", data: Array(data.utf8)) else {
-            throw CancellationError()
-        }
-        return hold
-    }
-
     @Test("every shape, every passage", arguments: seeds)
     func mutated(seed: UInt64) throws {
         print("seed \(seed)")
         var random = SeededGenerator(seed: seed)
-        let hold = try Self.hold()
+        let hold = try StreamCheck.hold()
         let files = try FileManager.default.contentsOfDirectory(at: Self.folder, includingPropertiesForKeys: nil)
             .sorted { $0.path < $1.path }
         try #require(files.count >= 6)
