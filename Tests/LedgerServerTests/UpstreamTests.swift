@@ -136,7 +136,19 @@ struct UpstreamFailureTests {
         Case(
             testDescription: "Anthropic's overload", status: 529,
             body: #"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#, told: 503,
-            code: "upstream_overloaded", message: "Overloaded", isPassing: true, allowsFallback: true, meansDead: true),
+            code: "upstream_overloaded", message: "Overloaded", isPassing: true, allowsFallback: true),
+        Case(
+            testDescription: "who says that it is overloaded lives", status: 503,
+            body: #"{"error":{"code":503,"message":"The model is overloaded.","status":"UNAVAILABLE"}}"#, told: 503,
+            code: "unavailable", message: "The model is overloaded.", isPassing: true, allowsFallback: true),
+        Case(
+            testDescription: "OpenAI's empty account is the operator's", status: 429,
+            body: #"{"error":{"message":"You exceeded your current quota","code":"insufficient_quota"}}"#, told: 502,
+            code: "upstream_credentials", message: credentials, allowsFallback: true),
+        Case(
+            testDescription: "what the provider itself says is of no use is not tried again", status: 500,
+            headers: ["x-should-retry": "false"], body: "{}", told: 502, code: "upstream_error",
+            message: "The provider failed", allowsFallback: true),
         Case(
             testDescription: "a 500 may be this request's own", status: 500, body: #"{"error":"boom"}"#, told: 502,
             code: "upstream_error", message: "boom", isPassing: true, allowsFallback: true),

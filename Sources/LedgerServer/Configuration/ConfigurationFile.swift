@@ -231,10 +231,12 @@ struct ConfigurationSection {
         guard value == nil else {
             throw ConfigurationError("is given beside '\(key)': keep one of them", key: place.key, line: place.line)
         }
-        guard let file = FileHandle(forReadingAtPath: path), let data = try? file.read(upToCount: Self.longestSecret),
+        guard let file = FileHandle(forReadingAtPath: path),
+            let data = try? file.read(upToCount: Self.longestSecret + 1), data.count <= Self.longestSecret,
             let text = String(data: data, encoding: .utf8)
         else {
-            throw ConfigurationError("names a file that cannot be read", key: place.key, line: place.line)
+            throw ConfigurationError(
+                "names a file that cannot be read as a text of up to 64 KiB", key: place.key, line: place.line)
         }
         let secret = text.trimmingCharacters(in: .newlines)
         guard !secret.isEmpty else {

@@ -95,15 +95,19 @@ final class Attempts: Sendable {
             {
                 return pause
             }
-            guard failure.allowsFallback else { return nil }
-            for place in candidates.indices where place > state.place {
-                guard candidates[place].upstream.circuit.closedFor() == nil else { continue }
-                state.place = place
-                state.tries = 0
-                return .zero
-            }
-            return nil
+            return failure.allowsFallback && goOn(&state) ? .zero : nil
         }
+    }
+
+    /// Goes on to the next model whose provider is not given up; false: there is none.
+    private func goOn(_ state: inout State) -> Bool {
+        let next = candidates.indices.first {
+            $0 > state.place && candidates[$0].upstream.circuit.closedFor() == nil
+        }
+        guard let next else { return false }
+        state.place = next
+        state.tries = 0
+        return true
     }
 
     /// How long to wait before another try, in its range by chance, so that those who failed together do not come again together.
@@ -116,23 +120,30 @@ final class Attempts: Sendable {
         return retryAfter <= longest ? max(retryAfter, chosen) : nil
     }
 
-    /// Admits the next try, after ``pause(after:)``.
+    /// Admits the next try, after ``pause(after:)``: at the next model that can be asked, has a price and is covered by the balance.
     func next() async throws -> (Attempt, UpstreamCall) {
-        try await admit(candidates[state.withLock { $0.place }])
+        while true {
+            do {
+                return try await admit(candidates[state.withLock { $0.place }])
+            } catch {
+                guard state.withLock({ goOn(&$0) }) else { throw error }
+            }
+        }
     }
 
     /// There will be no further try.
     func end() { state.withLock { $0.terms = nil } }
 
     private func admit(_ candidate: Candidate) async throws -> (Attempt, UpstreamCall) {
-        let (terms, number) = state.withLock { state in
-            state.tries += 1
-            state.count += 1
-            return (state.terms, state.count)
-        }
+        let (terms, number) = state.withLock { ($0.terms, $0.count + 1) }
         guard let terms, let id = number == 1 ? terms.id : RequestID(rawValue: "\(terms.id).\(number)") else {
             throw GatewayError(.internalServerError, "internal_error", "Internal server error")
         }
-        return try await admission.admit(terms, id, at: candidate)
+        let admitted = try await admission.admit(terms, id, at: candidate)
+        state.withLock { state in
+            state.tries += 1
+            state.count += 1
+        }
+        return admitted
     }
 }

@@ -11,11 +11,26 @@ enum UpstreamFailure: Error {
     /// The answer did not begin in time.
     case timeout
     /// An answer with an error status.
-    case refused(status: Int, error: GatewayError, retryAfter: Duration?)
+    case refused(Refusal)
     /// A 200 that is no answer.
     case unusable
     /// It has failed so often that it is not asked at the moment.
     case unavailable(provider: String, seconds: Int)
+
+    /// An error answer, read.
+    struct Refusal {
+        let status: Int
+        /// What the client is told.
+        let error: GatewayError
+        /// How long the provider wants to be left alone.
+        let retryAfter: Duration?
+        /// Whether the same request may be answered a little later.
+        let isPassing: Bool
+        /// Whether another model may answer.
+        let allowsFallback: Bool
+        /// Whether it says that the provider is down.
+        let meansDead: Bool
+    }
 
     var releaseReason: ReleaseReason {
         switch self {
@@ -27,14 +42,14 @@ enum UpstreamFailure: Error {
     }
 
     var status: Int64? {
-        if case .refused(let status, _, _) = self { Int64(status) } else { nil }
+        if case .refused(let refusal) = self { Int64(refusal.status) } else { nil }
     }
 
     /// Whether the same request may be answered a little later.
     var isPassing: Bool {
         switch self {
         case .unreachable: true
-        case .refused(let status, _, _): status == 429 || status >= 500
+        case .refused(let refusal): refusal.isPassing
         case .timeout, .unusable, .unavailable: false
         }
     }
@@ -43,22 +58,21 @@ enum UpstreamFailure: Error {
     var allowsFallback: Bool {
         switch self {
         case .unreachable, .timeout, .unavailable: true
-        case .refused(let status, let error, _):
-            isPassing || [401, 402, 403].contains(status) || error.code == Self.credentials.code
+        case .refused(let refusal): refusal.allowsFallback
         case .unusable: false
         }
     }
 
     /// How long the provider wants to be left alone.
     var retryAfter: Duration? {
-        if case .refused(_, _, let retryAfter) = self { retryAfter } else { nil }
+        if case .refused(let refusal) = self { refusal.retryAfter } else { nil }
     }
 
-    /// Whether it says that the provider is down. A 500 does not: one odd request may lead to it, again and again.
+    /// Whether it says that the provider is down.
     var meansDead: Bool {
         switch self {
         case .unreachable, .timeout: true
-        case .refused(let status, _, _): [502, 503, 504, 529].contains(status)
+        case .refused(let refusal): refusal.meansDead
         case .unusable, .unavailable: false
         }
     }
@@ -68,7 +82,7 @@ enum UpstreamFailure: Error {
         switch self {
         case .unreachable: GatewayError(.badGateway, "upstream_unreachable", "The provider cannot be reached")
         case .timeout: GatewayError(.gatewayTimeout, "upstream_timeout", "The provider did not answer in time")
-        case .refused(_, let error, _): error
+        case .refused(let refusal): refusal.error
         case .unusable:
             GatewayError(
                 .badGateway, "upstream_failed", "The provider's answer broke off or cannot be read; nothing was charged"
@@ -95,8 +109,8 @@ enum UpstreamFailure: Error {
         var error: GatewayError
         switch status {
         case 401, 402, 403: error = credentials
-        // Gemini refuses a key, and Anthropic an empty account, by a 400.
-        case 400 where told.concernsOperator: error = credentials
+        // Gemini refuses a key, and Anthropic an empty account, by a 400; OpenAI an empty account by a 429.
+        case 400 where told.concernsOperator, 429 where told.concernsOperator: error = credentials
         case 400, 404, 405, 409, 413, 415, 422:
             error = GatewayError(
                 HTTPResponse.Status(code: status), told.code ?? "upstream_rejected",
@@ -120,7 +134,16 @@ enum UpstreamFailure: Error {
         } else if let date = response.headers.first(name: "retry-after") {
             error.headers[.retryAfter] = date
         }
-        return .refused(status: status, error: error, retryAfter: retryAfter)
+        let isOperators = error.code == credentials.code
+        let mayPass = status == 429 || status >= 500
+        return .refused(
+            Refusal(
+                status: status, error: error, retryAfter: retryAfter,
+                // OpenAI says so itself where trying again is of no use.
+                isPassing: mayPass && !isOperators && response.headers.first(name: "x-should-retry") != "false",
+                allowsFallback: mayPass || isOperators,
+                // A 500 may come of one odd request, again and again; and who says in words that it is overloaded lives.
+                meansDead: status == 502 || status == 504 || (status == 503 && told.message == nil)))
     }
 
     /// The delay that headers ask for; a date in `retry-after` (RFC 9110, section 10.2.3) is for the client.
@@ -163,7 +186,9 @@ private struct UpstreamErrorBody {
         default: message = answer.object?["message"]?.string ?? answer.object?["detail"]?.string
         }
         if let text = message { message = String(Self.hide(secret, in: text).prefix(2000)) }
-        if message?.contains("credit balance is too low") == true { concernsOperator = true }
+        if message?.contains("credit balance is too low") == true || code == "insufficient_quota" {
+            concernsOperator = true
+        }
     }
 
     private mutating func read(_ error: JSONObject) {

@@ -147,7 +147,7 @@ async def fallbacks() -> None:
     models = ["talk", "refuse-503", "refuse-401", "refuse-400", "refuse-500"]
     chains = {
         "dead:talk": ["oai:refuse-503", "ant:talk"], "oai:refuse-503": ["gem:talk"], "oai:refuse-401": ["ant:talk"],
-        "oai:refuse-400": ["ant:talk"], "oai:refuse-500": ["dear:talk"], "ant:refuse-503": ["oai:talk", "ant:talk"],
+        "oai:refuse-400": ["ant:talk"], "oai:refuse-500": ["dear:talk"], "gem:refuse-500": ["dear:talk", "ant:no-price", "ant:talk"], "ant:refuse-503": ["oai:talk", "ant:talk"],
     }
     settings = {"models": {name: {"fallbacks": chain} for name, chain in chains.items()}}
     limits = {"upstream_attempts": 2, "retry_wait_seconds": 1}
@@ -189,23 +189,26 @@ async def fallbacks() -> None:
             response = await ask(here, poor, "oai:refuse-500", here.name("dear"))
             check.equal((response.status, response.json["error"]["code"]), (502, "upstream_error"), f"the answer {response}")
             check.equal((await here.settled("poor"))["credits_exact"], "1", "the balance")
+            response = await ask(here, poor, "gem:refuse-500", here.name("further"))
+            check.equal(response.status, 200, f"behind one that is too dear and one without a price: {response}")
 
 
 @case
 async def circuit() -> None:
     """A provider that is down is not asked for a while, everybody is told, and it is found again."""
     limits = {"upstream_attempts": 1, "circuit_failures": 3, "circuit_open_seconds": 2}
-    settings = {"models": {"oai:flaky-3-503": {"fallbacks": ["ant:talk"]}}}
-    async with world(["flaky-3-503", "refuse-500", "refuse-503", "talk"], kinds=["oai", "ant", "gem"], limits=limits, settings=settings) as here:
+    settings = {"models": {"oai:flaky-3-502": {"fallbacks": ["ant:talk"]}}}
+    async with world(["flaky-3-502", "refuse-500", "refuse-502", "refuse-503", "talk"], kinds=["oai", "ant", "gem"], limits=limits, settings=settings) as here:
         check, key = here.check, await here.gateway.user("alice", 1000)
         for _ in range(5):
-            # An odd request does not take the provider from everybody.
+            # Neither an odd request nor one overloaded model takes the provider from everybody.
             await ask(here, key, "gem:refuse-500", here.name("odd"))
+            await ask(here, key, "gem:refuse-503", here.name("busy"))
         with check.about("before"):
             check.equal(await providers(here), {"oai": "available", "ant": "available", "gem": "available"}, "readiness")
         for _ in range(3):
-            response = await ask(here, key, "gem:refuse-503", "down")
-            check.equal(response.status, 503, "status while it is closed")
+            response = await ask(here, key, "gem:refuse-502", "down")
+            check.equal(response.status, 502, "status while it is closed")
         with check.about("open"):
             await here.settled("alice")
             count = len(await here.gateway.events())
@@ -236,10 +239,10 @@ async def around_it(here: World, key: str) -> None:
     check = here.check
     with check.about("around it"):
         for _ in range(3):
-            response = await ask(here, key, "oai:flaky-3-503", "around")
+            response = await ask(here, key, "oai:flaky-3-502", "around")
             check.equal(response.status, 200, "status with a fallback")
         name = here.name("straight")
-        response = await ask(here, key, "oai:flaky-3-503", name)
+        response = await ask(here, key, "oai:flaky-3-502", name)
         await here.settled("alice")
         event = settlement(await here.gateway.events(), response.header("x-request-id"))
         check.equal((event["name"], event["data"].get("model")), ("request_charged", "ant:talk"), "who answered")
