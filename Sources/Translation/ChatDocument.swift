@@ -68,9 +68,10 @@ struct ChatDocument {
         return parts
     }
 
-    /// The conversation: what follows each other of one side is one message for the provider; a tool's result is the user's.
+    /// The conversation: what follows each other of one side is one message for the provider; a tool's result is the user's. An earlier answer
+    /// that was empty says nothing.
     var turns: [(isAnswer: Bool, messages: [ChatMessage])] {
-        messages.filter { $0.role != .system }.reduce(into: []) { turns, message in
+        messages.filter { $0.role != .system && !$0.isEmptyAnswer }.reduce(into: []) { turns, message in
             let isAnswer = message.role == .assistant
             if turns.last?.isAnswer == isAnswer {
                 turns[turns.count - 1].messages.append(message)
@@ -273,6 +274,10 @@ struct ChatMessage {
             if member.value == .array([]) || member.value == .string("") { continue }
             throw Untranslatable.unsupported("\(path).\(member.name)", by: provider)
         }
+    }
+
+    var isEmptyAnswer: Bool {
+        role == .assistant && parts.isEmpty && toolCalls.isEmpty && thinkingBlocks.isEmpty
     }
 
     /// `reasoning_content` is an answer's text about its thinking: providers want it back only with a signature, in `thinking_blocks`.

@@ -399,6 +399,21 @@ struct ProviderConfigurationTests {
         #expect(figures.imageTokens == 7000 && figures.audioTokens == 16_384 && figures.searchTokens == 20_000)
     }
 
+    @Test("the examples are read without a warning", arguments: ["gateway", "providers"])
+    func examples(name: String) throws {
+        let folder = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../examples")
+        let key = FileManager.default.temporaryDirectory.appending(path: "key-\(UUID().uuidString)")
+        try "k".write(to: key, atomically: true, encoding: .utf8)
+        defer { try? FileManager.default.removeItem(at: key) }
+        let environment = [
+            "GATEWAY_MASTER_KEY": "12345678", "GEMINI_API_KEY": "k", "XAI_API_KEY": "k", "OPENAI_API_KEY": "k",
+            "ANTHROPIC_KEY_FILE": key.path,
+        ]
+        let yaml = try String(contentsOf: folder.appending(path: name + ".yaml"), encoding: .utf8)
+        let read = try ServerConfiguration(yaml: yaml, environment: environment)
+        #expect(read.warnings.isEmpty && !read.pricing.isEmpty)
+    }
+
     @Test("fallbacks are other models of providers that are configured")
     func fallbacks() throws {
         let yaml =

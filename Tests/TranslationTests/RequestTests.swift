@@ -55,6 +55,7 @@ private let neverTranslated = [
     Refused(#"{"messages":[{"role":"user","content":[{"type":"video","video":1}]}]}"#, "messages[0].content[0].type"),
     Refused(#"{"messages":[{"role":"user","content":"x","name":"bob"}]}"#, "messages[0].name"),
     Refused(#"{"messages":[{"role":"user","content":""}]}"#, "messages[0].content"),
+    Refused(#"{"messages":[{"role":"user","content":""}]}"#, "messages[0].content"),
     Refused(#"{"messages":[{"role":"assistant","content":"x","audio":{"id":"a"}}]}"#, "messages[0].audio"),
     Refused(
         #"{"messages":[{"role":"assistant","tool_calls":[{"id":"a","function":{"name":"f","arguments":"[1]"}}]}]}"#,
@@ -85,6 +86,7 @@ private let neverTranslated = [
         "{\(hi),\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{},\"x\":1}}}",
         "response_format.json_schema.x"),
     Refused(#"{"messages":[{"role":"user","content":"x","name":"bob"}]}"#, "messages[0].name"),
+    Refused(#"{"messages":[{"role":"user","content":""}]}"#, "messages[0].content"),
     Refused("{\(hi),\(weather),\"tool_choice\":{\"type\":\"allowed_tools\"}}", "tool_choice"),
 ]
 
@@ -100,6 +102,11 @@ struct AnthropicRequestTests {
             "instructions from everywhere, in their order; neighbours of one role are one message",
             #"{"messages":[{"role":"system","content":"a"},{"role":"user","content":"1"},{"role":"user","content":[{"type":"text","text":"2","cache_control":{"type":"ephemeral"}},{"type":"text","text":""}]},{"role":"developer","content":[{"type":"text","text":"b"}]},{"role":"assistant","content":"3","refusal":null,"annotations":[],"reasoning_content":"thought"},{"role":"assistant","content":"4"}]}"#,
             #"{"model":"claude","max_tokens":2000,"system":[{"type":"text","text":"a"},{"type":"text","text":"b"}],"messages":[{"role":"user","content":[{"type":"text","text":"1"},{"type":"text","text":"2","cache_control":{"type":"ephemeral"}}]},{"role":"assistant","content":[{"type":"text","text":"3"},{"type":"text","text":"4"}]}]}"#
+        ),
+        Case(
+            "an earlier answer that was empty says nothing",
+            #"{"messages":[{"role":"user","content":"1"},{"role":"assistant","content":""},{"role":"assistant","content":null},{"role":"user","content":"2"}]}"#,
+            #"{"model":"claude","max_tokens":2000,"messages":[{"role":"user","content":[{"type":"text","text":"1"},{"type":"text","text":"2"}]}]}"#
         ),
         Case(
             "calls, and their results as the user's next message", #"{"messages":[\#(round)]}"#,
