@@ -70,7 +70,6 @@ final class Exchange: Sendable {
     ) async {
         guard let (attempt, response) = await open(first, call, watch, mailbox) else { return }
         attempts.end()
-        watch.enter(.upstream)
         // A stream was asked for; what says that it is something else is read as a whole answer, or as none.
         let contentType = response.headers.first(name: "content-type") ?? "text/event-stream"
         if attempts.isStream, contentType.lowercased().hasPrefix("text/event-stream") {
@@ -97,7 +96,9 @@ final class Exchange: Sendable {
         while true {
             let failure: UpstreamFailure
             do {
-                let response = try await attempt.upstream.send(call, isStream: attempts.isStream)
+                let response = try await attempt.upstream.send(call, isStream: attempts.isStream) {
+                    watch.enter(.upstream)
+                }
                 // What is compressed, although nothing else than the identity was asked for, can be neither metered nor passed on.
                 guard response.headers["content-encoding"].allSatisfy({ $0.lowercased() == "identity" }) else {
                     throw UpstreamFailure.unusable
@@ -109,6 +110,7 @@ final class Exchange: Sendable {
                 await giveUp(attempt, watch.cutReason, nil, watch, mailbox)
                 return nil
             }
+            watch.enter(.head)
             // Nobody is there to be answered by another try.
             guard !mailbox.isClosed, !watch.isClientLeaving, let pause = attempts.pause(after: failure) else {
                 await giveUp(attempt, nil, failure, watch, mailbox)
@@ -271,9 +273,13 @@ final class Exchange: Sendable {
         watch.enter(.settling)
         do {
             _ = try await submit(command, answer: nil)
+            // A client that takes nothing is not waited for for ever.
+            watch.enter(.client)
             await tell(nil)
         } catch {
+            watch.enter(.client)
             await tell(.broken(GatewayError(error)))
+            watch.enter(.settling)
             await settleLater(command, of: attempt.hold.request)
         }
     }

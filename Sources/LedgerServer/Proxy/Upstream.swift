@@ -21,12 +21,15 @@ final class Upstream: Sendable {
     }
 
     /// Sends a request and waits for the head of an answer that says yes; throws an ``UpstreamFailure`` otherwise.
-    func send(_ call: UpstreamCall, isStream: Bool) async throws -> HTTPClientResponse {
+    ///
+    /// `headCame`: called when a head has come, be it that of an error, whose body is yet to be read.
+    func send(_ call: UpstreamCall, isStream: Bool, headCame: () -> Void) async throws -> HTTPClientResponse {
         guard circuit.enter() else { throw unavailable(circuit.closedFor() ?? .seconds(1)) }
         var result = Circuit.Result.unknown
         defer { circuit.note(result) }
         do {
             let response = try await execute(call, isStream: isStream)
+            headCame()
             guard response.status.code == 200 else {
                 let body = try? await response.body.collect(upTo: UpstreamFailure.maximumErrorBytes)
                 let failure = UpstreamFailure.refused(

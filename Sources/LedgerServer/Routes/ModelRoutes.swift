@@ -125,9 +125,10 @@ struct ModelRoutes: Sendable {
     private func account(of principal: Principal, _ chat: ModelRequest) throws -> AccountID {
         if let user = principal.user { return user }
         guard let name = chat.user, !name.isEmpty else {
+            let field = chat.endpoint == .messages ? "metadata.user_id" : "user"
             throw GatewayError(
-                .badRequest, "user_required", "When using master key, 'user' field is required in request body",
-                param: "user")
+                .badRequest, "user_required", "When using master key, '\(field)' field is required in request body",
+                param: field)
         }
         guard let user = AccountID(rawValue: name) else { throw GatewayError.userNotFound }
         return user

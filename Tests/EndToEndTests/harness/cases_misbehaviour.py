@@ -26,6 +26,7 @@ NOTHING = {
     "reset-before-head": ({502}, {"upstream_unreachable", "upstream_failed"}),
     "stall-before-head": ({504}, {"timeout"}),
     "stall-before-first": ({504}, {"timeout"}),
+    "stall-in-error": ({503, 504}, {"upstream_refused", "timeout"}),
     "error-event-first": ({502, 503, 500}, {"upstream_failed", "upstream_refused"}),
 }
 #: Breaks after some output: as a stream it is charged; as a whole answer nothing was delivered.

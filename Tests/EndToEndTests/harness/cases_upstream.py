@@ -14,7 +14,7 @@ from provider import Provider, parts, sent
 
 PREFIXES = ["/v1", *(f"/{delivery}/v1" for delivery in scenarios.DELIVERIES)]
 BROKEN_BODIES = {"reset-mid", "truncate-chunked"}
-STALLS = {"stall-mid", "stall-before-first", "stall-before-head"}
+STALLS = {"stall-mid", "stall-before-first", "stall-before-head", "stall-in-error"}
 
 
 def body(model: str, case: str, stream: bool, usage: bool = False) -> dict:

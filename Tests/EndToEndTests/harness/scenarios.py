@@ -231,6 +231,9 @@ def refusal(model: str) -> Answer | None:
     if model == "redirect":
         body = error_payload("Moved.", "redirect", None).encode()
         return Answer([Part(body)], 307, [("content-type", "application/json"), ("location", "/v1/elsewhere")], "length")
+    if model == "stall-in-error":
+        body = error_payload("The engine is overloaded.", "server_error", "overloaded").encode()
+        return Answer(halves(body), 503, [("content-type", "application/json")], "length", ending="stall", stop_after=1)
     if model not in REFUSALS:
         return None
     status, body = REFUSALS[model]
@@ -276,7 +279,7 @@ FRAMES = {
 #: Good streams whose connection then stays open, or is reset.
 LINGERING = {"stay-open": "stall", "reset-after-done": "reset"}
 
-NAMES = [*ORDINARY, *SHAPED, *PACED, *FRAMES, *LINGERING, *BROKEN, *UNANSWERED, *ERRORS, "no-done", *REFUSALS, "refuse-html", "ok-html", "ok-gzip", "redirect", *ODD]
+NAMES = [*ORDINARY, *SHAPED, *PACED, *FRAMES, *LINGERING, *BROKEN, *UNANSWERED, *ERRORS, "no-done", *REFUSALS, "refuse-html", "ok-html", "ok-gzip", "redirect", "stall-in-error", *ODD]
 
 
 def answer(model: str, request: dict) -> Answer | None:
