@@ -42,6 +42,7 @@ enum MeterBench {
             .filter { !$0.isEmpty }.map { Array(($0 + "\n\n").utf8) }
         let end = events.suffix(2).flatMap { $0 }
         let middle = events.dropLast(2).flatMap { $0 }
+        guard !middle.isEmpty else { fatalError("\(name) has no events between lines that are empty") }
         var bytes: [UInt8] = []
         bytes.reserveCapacity(size + middle.count + end.count)
         while bytes.count < size { bytes += middle }

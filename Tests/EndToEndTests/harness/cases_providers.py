@@ -505,6 +505,55 @@ async def one_recording(here: World, key: str, model: str, path: str, row: dict)
 
 
 @case
+async def translated_money() -> None:
+    """What is translated is admitted, shrunk, charged and replayed like what passes; a client that leaves is charged what is billed."""
+    async with world(["talk", "think", "slow"], kinds=["ant", "gem"]) as here:
+        check, key = here.check, await here.gateway.user("alice", 1000)
+        for provider in ("ant", "gem"):
+            with check.about(provider, "given again under its key"):
+                name, headers = here.name("again"), {"idempotency-key": f"{provider}-1"}
+                both = [await ask(here, key, f"{provider}:talk", name, False, headers=headers) for _ in range(2)]
+                check.equal(both[1].body, both[0].body, "the answers")
+                check.equal(both[1].header("idempotency-replayed"), "true", "idempotency-replayed")
+                await here.provider.only(name)
+            with check.about(provider, "a client that leaves"):
+                await left(here, key, provider)
+        with check.about("a bound that shrinks, and thinking within it"):
+            poor = await here.gateway.user("poor", "0.115")
+            name = here.name("shrunk")
+            response = await ask(here, poor, "ant:think", name, False, reasoning_effort="high")
+            check.equal(response.status, 200, f"status of {response}")
+            sent_body = (await here.provider.only(name))["json"]
+            await here.settled("poor")
+            hold = next(e["data"] for e in await here.gateway.events() if e["name"] == "hold_placed" and e["account"] == "poor")
+            check.that(1024 < hold["output_bound"] < 8192, f"the bound: {hold['output_bound']}")
+            check.equal(sent_body["max_tokens"], hold["output_bound"], "max_tokens towards the provider")
+            check.equal(sent_body["thinking"]["budget_tokens"], hold["output_bound"] - 1, "the budget of the thinking")
+        with check.about("too little to think"):
+            poorer = await here.gateway.user("poorer", "0.087")
+            before = len(await here.gateway.events())
+            response = await ask(here, poorer, "ant:think", here.name("refused"), False, reasoning_effort="low")
+            check.equal((response.status, response.json["error"]["code"]), (402, "insufficient_credits"), f"{response}")
+            check.that(256 <= response.json["error"]["max_tokens_that_fit"] <= 1024, f"what would fit: {response.json}")
+            check.equal(len(await here.gateway.events()), before, "the number of events")
+
+
+async def left(here: World, key: str, provider: str) -> None:
+    name = here.name("left")
+    messages = [{"role": "user", "content": f"[case:{name}]"}]
+    async with here.gateway.chat(key, f"{provider}:slow", stream=True, messages=messages) as exchange:
+        await here.provider.received(name)
+        await here.provider.step(name, 5)
+        await exchange.events(1)
+        request = exchange.response.header("x-request-id")
+    await here.provider.step(name, everything=True)
+    await here.settled("alice")
+    event = settlement(await here.gateway.events(), request)
+    check_billed(here.check, event, BILLED["talk"])
+    here.check.within(event["data"].get("outcome"), {"client_gone", "finished"}, "outcome")
+
+
+@case
 async def names_and_secrets() -> None:
     """The default prices are in force, a bare name stands for the one model that has it, and keys come from files and the environment."""
     models = ["talk"]

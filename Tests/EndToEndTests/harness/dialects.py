@@ -76,7 +76,7 @@ def default(schema: dict, turn: int) -> object:
 
 def reply(model: str, asked: Asked) -> Reply | None:
     """The reply of a model; None: there is no such model."""
-    name = "talk" if model in BREAKS or model.startswith("flaky-") else model
+    name = "talk" if model in [*BREAKS, "slow"] or model.startswith("flaky-") else model
     if name not in BILLED:
         return None
     base = Reply(BILLED[name], TEXT)
@@ -480,7 +480,7 @@ def answer(dialect: str, model: str, request: dict, is_stream: bool, key: str, e
         "chat": lambda: chat_stream(model, found_reply, False, wants_usage),
         "xai": lambda: chat_stream(model, found_reply, True, wants_usage),
     }[dialect]()
-    return broken(dialect, model, parts) if model in BREAKS else Answer(parts)
+    return broken(dialect, model, parts) if model in BREAKS else Answer(parts, pace="step" if model == "slow" else None)
 
 
 def document(value: dict) -> Answer:
