@@ -4,7 +4,7 @@ import WireJSON
 /// What is known of an answer so far, from its events or from its whole body.
 public struct AnswerReading: Sendable {
     public let shape: AnswerShape
-    public internal(set) var usage = UsageReading()
+    public internal(set) var usage: UsageReading
     /// What it was before the event that is being read, where that touches it.
     private var usageBefore: UsageReading?
     private var progress = Progress()
@@ -55,6 +55,7 @@ public struct AnswerReading: Sendable {
 
     public init(_ shape: AnswerShape) {
         self.shape = shape
+        usage = UsageReading(shape)
     }
 
     /// What one document turned out to be.
@@ -107,8 +108,8 @@ public struct AnswerReading: Sendable {
         switch shape {
         case .chat, .embeddings:
             let isKnown = try readChat(&json, &document)
-            // Something was delivered, whatever it is.
-            if !isKnown { countUnread(json.offset) }
+            // Something was delivered, whatever it is; unless the answer was over before.
+            if !isKnown, !isReported { countUnread(json.offset) }
         case .responses: try readResponse(&json)
         case .messages: try readMessage(&json)
         case .gemini: try readGemini(&json)
@@ -119,6 +120,8 @@ public struct AnswerReading: Sendable {
     public mutating func readBody(_ body: UnsafeBufferPointer<UInt8>) -> Bool {
         do throws(JSONError) {
             _ = try read(body)
+            // A response that has failed says so itself, and what it has used.
+            if shape == .responses, usage.isPresent { return true }
             return (isRecognised || usage.isPresent) && !hasError
         } catch {
             return false
@@ -129,6 +132,9 @@ public struct AnswerReading: Sendable {
     public func report(prompt size: PromptSize, bounds hold: HoldPlaced) -> UsageReport {
         usage.report(self, prompt: size, bounds: hold)
     }
+
+    /// Whether the answer has said why it finished, and what it used: what follows is none of it.
+    var isReported: Bool { hasFinishReason && usage.isPresent }
 
     // MARK: What the formats have in common
 

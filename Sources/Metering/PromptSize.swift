@@ -4,16 +4,20 @@ public struct PromptSize: Hashable, Sendable {
     public let textBytes: Int64
     /// Tokens for images, audio and files, by the configured figures.
     public let mediaTokens: Int64
+    /// The most that tools which the provider runs may bring: a bound, and no estimate.
+    public let toolTokens: Int64
 
-    public init(textBytes: Int64, mediaTokens: Int64) {
+    public init(textBytes: Int64, mediaTokens: Int64, toolTokens: Int64 = 0) {
         self.textBytes = textBytes
         self.mediaTokens = mediaTokens
+        self.toolTokens = toolTokens
     }
 
     /// The bound that a request is admitted with; beyond 2³¹ it is refused by the ledger.
     public var tokenBound: Int64 {
         let (sum, overflow) = textBytes.addingReportingOverflow(mediaTokens)
-        return overflow ? .max : sum
+        let (all, beyond) = sum.addingReportingOverflow(toolTokens)
+        return overflow || beyond ? .max : all
     }
 
     /// What is charged where the provider never says: a token for each four bytes of text, and the media figures.

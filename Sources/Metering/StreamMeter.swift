@@ -204,7 +204,7 @@ public struct StreamMeter: Sendable {
         if isDone { return !isTranslated }
         let event = ServerSentEvent(bytes)
         if event.name.equals("error") { reading.hasError = true }
-        if event.foreignBytes > 0 {
+        if event.foreignBytes > 0, !reading.isReported {
             hasUnreadEvents = true
             reading.countUnread(event.foreignBytes)
         }

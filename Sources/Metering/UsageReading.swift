@@ -48,8 +48,21 @@ public struct UsageReading: Sendable {
     private(set) var reports = 0
     /// Whether the figure of the output is final: Anthropic's first report has a seed in it.
     private(set) var isFinal = false
+    /// Whether the report that is being read is not the first.
+    private var isLater = false
+    private let names: Names
 
-    public init() {}
+    /// By which names a format calls its figures. Some relays write those of two formats, of which one is right.
+    private enum Names { case prompt, input, gemini }
+
+    public init(_ shape: AnswerShape) {
+        names =
+            switch shape {
+            case .chat, .embeddings: .prompt
+            case .responses, .messages: .input
+            case .gemini: .gemini
+            }
+    }
 
     /// Whether any usage object has been seen.
     public var isPresent: Bool { last != nil || opening != nil }
@@ -82,10 +95,9 @@ public struct UsageReading: Sendable {
         reports += 1
         switch report {
         case .opening: opening = Array(bytes)
-        case .final:
-            last = Array(bytes)
-            isFinal = true
+        case .final: last = Array(bytes)
         }
+        isLater = report == .final
         var object = JSONScanner(bytes)
         try readFields(&object)
     }
@@ -94,9 +106,9 @@ public struct UsageReading: Sendable {
         try json.enterObject()
         while let text = try json.nextMember() {
             let name = json.bytes(text.range)
-            if let field = Self.field(name) {
+            if let field = field(name) {
                 try number(&json, into: field)
-            } else if Self.hasDetails(name), json.peek() == .object {
+            } else if hasDetails(name), json.peek() == .object {
                 try readFields(&json)
             } else if name.equals("cost_in_usd_ticks"), json.peek() == .number {
                 // 10¹⁰ ticks are a dollar (xAI), so that one is 100 pico-USD.
@@ -112,22 +124,26 @@ public struct UsageReading: Sendable {
     }
 
     /// Objects within a usage object that refine its figures.
-    private static func hasDetails(_ name: UnsafeBufferPointer<UInt8>) -> Bool {
-        name.equals("prompt_tokens_details") || name.equals("input_tokens_details")
-            || name.equals("completion_tokens_details") || name.equals("output_tokens_details")
-            || name.equals("cache_creation") || name.equals("server_tool_use")
+    private func hasDetails(_ name: UnsafeBufferPointer<UInt8>) -> Bool {
+        switch names {
+        case .prompt: name.equals("prompt_tokens_details") || name.equals("completion_tokens_details")
+        case .input:
+            name.equals("input_tokens_details") || name.equals("output_tokens_details")
+                || name.equals("cache_creation") || name.equals("server_tool_use")
+        case .gemini: false
+        }
     }
 
     /// The figure that a member holds.
-    private static func field(_ name: UnsafeBufferPointer<UInt8>) -> Field? {
+    private func field(_ name: UnsafeBufferPointer<UInt8>) -> Field? {
         switch name.first {
         case UInt8(ascii: "p"):
-            if name.equals("prompt_tokens") || name.equals("promptTokenCount") { return .input }
+            if name.equals(names == .prompt ? "prompt_tokens" : "promptTokenCount") { return .input }
             if name.equals("prompt_cache_hit_tokens") { return .cached }
-        case UInt8(ascii: "i"): if name.equals("input_tokens") { return .input }
-        case UInt8(ascii: "o"): if name.equals("output_tokens") { return .output }
+        case UInt8(ascii: "i"): if names == .input, name.equals("input_tokens") { return .input }
+        case UInt8(ascii: "o"): if names == .input, name.equals("output_tokens") { return .output }
         case UInt8(ascii: "c"):
-            if name.equals("completion_tokens") || name.equals("candidatesTokenCount") { return .output }
+            if name.equals(names == .prompt ? "completion_tokens" : "candidatesTokenCount") { return .output }
             if name.equals("cached_tokens") || name.equals("cache_read_input_tokens")
                 || name.equals("cachedContentTokenCount")
             {
@@ -166,7 +182,9 @@ public struct UsageReading: Sendable {
         }
         switch field {
         case .input: counts.input = value
-        case .output: counts.output = value
+        case .output:
+            counts.output = value
+            isFinal = isFinal || isLater
         case .reasoning: counts.reasoning = value
         case .cached: counts.cached = value
         case .written: counts.written = value
@@ -201,7 +219,7 @@ public struct UsageReading: Sendable {
                 try json.skip()
                 continue
             }
-            var one = UsageReading()
+            var one = UsageReading(.messages)
             try one.readFields(&json)
             hasRejected = hasRejected || one.hasRejected
             // At most as many as there are bytes in an event: it cannot overflow.
@@ -261,13 +279,13 @@ extension UsageReading {
         case .gemini:
             billed.prompt = Self.sum(counts.input, counts.toolPrompt)
             // Absent fields are zero where something was reported, but what was delivered was generated.
-            let output = Self.sum(counts.output, counts.reasoning)
+            let output = Self.sum(counts.output, counts.reasoning) ?? thoughtsOnly
             billed.completion = output ?? (counts.input != nil && !hasOutput ? 0 : nil)
             checkTotal(&billed)
         case .messages:
             let counts = iterations ?? counts
             billed.cached = counts.cached ?? 0
-            let written = max(counts.written ?? 0, 0)
+            let written = counts.written ?? (counts.writtenFiveMinutes ?? 0) + (counts.writtenHour ?? 0)
             billed.cacheWriteHour = min(counts.writtenHour ?? 0, written)
             billed.cacheWrite = written - billed.cacheWriteHour
             billed.prompt = Self.sum(counts.input, written + billed.cached)
@@ -283,6 +301,13 @@ extension UsageReading {
             billed.isAbsurd = true
         }
         return billed
+    }
+
+    /// Gemini's output where thoughts have used up all of it, or all so far: what the total has besides the prompt, and no less than the thoughts.
+    private var thoughtsOnly: Int64? {
+        guard let thoughts = counts.reasoning else { return nil }
+        let rest = (counts.total ?? 0) - (counts.input ?? 0) - (counts.toolPrompt ?? 0)
+        return max(thoughts, rest)
     }
 
     private func checkTotal(_ billed: inout Billed) {

@@ -15,6 +15,9 @@ public struct AnthropicAnswer: EventTranslator {
     private var lacksArguments = false
     /// The thinking block that is under way, to be given whole with its signature.
     private var thinking: Thinking?
+    /// How many thinking blocks have been given.
+    private var blocks = 0
+    private var hasToldError = false
 
     /// The most text of a thinking block that is kept.
     private static let maximumThinkingBytes = 4 << 20
@@ -64,8 +67,9 @@ public struct AnthropicAnswer: EventTranslator {
             if let reason = event["delta"]?.object?["stop_reason"]?.string { finish = Self.finish(reason) }
         case "error":
             let error = event["error"]?.object
+            hasToldError = true
             ChatAnswer.error(
-                message: error?["message"]?.string ?? "The provider failed",
+                message: error?["message"]?.string ?? ChatAnswer.failed,
                 type: error?["type"]?.string ?? "api_error", into: &output)
         // A ping, or something that is newer than this.
         default: break
@@ -88,8 +92,7 @@ public struct AnthropicAnswer: EventTranslator {
             if let text = block["text"]?.string, !text.isEmpty { add(text: text, as: "content", &output) }
         case "thinking":
             thinking = Thinking(text: block["thinking"]?.string ?? "", signature: block["signature"]?.string ?? "")
-        case "redacted_thinking":
-            answer.chunk(into: &output) { $0.field("thinking_blocks", .array([.object(block)])) }
+        case "redacted_thinking": give(block, &output)
         case "tool_use":
             var call = ChatAnswerCall(
                 index: calls, id: block["id"]?.string ?? "call_\(calls)", name: block["name"]?.string ?? "",
@@ -139,22 +142,31 @@ public struct AnthropicAnswer: EventTranslator {
             return
         }
         thinking = nil
-        answer.chunk(into: &output) { json in
-            json.field("thinking_blocks", .array([Self.thinkingBlock(block.text, block.signature)]))
-        }
+        give(Self.thinkingBlock(block.text, block.signature), &output)
     }
 
-    private static func thinkingBlock(_ text: String, _ signature: String) -> JSONValue {
+    /// Gives a block of thinking, with its place: clients put lists together by that.
+    private mutating func give(_ block: JSONObject, _ output: inout [UInt8]) {
+        var placed = block
+        placed.append("index", .number(String(blocks)))
+        blocks += 1
+        answer.chunk(into: &output) { $0.field("thinking_blocks", .array([.object(placed)])) }
+    }
+
+    private static func thinkingBlock(_ text: String, _ signature: String) -> JSONObject {
         var block = JSONObject()
         block.append("type", .string("thinking"))
         block.append("thinking", .string(text))
         block.append("signature", .string(signature))
-        return .object(block)
+        return block
     }
 
     public func ending(_ reading: AnswerReading) -> [UInt8] {
-        guard !reading.hasError else { return [] }
         var output: [UInt8] = []
+        if reading.hasError {
+            if !hasToldError { ChatAnswer.error(message: ChatAnswer.failed, type: "api_error", into: &output) }
+            return output
+        }
         let usage = ChatUsage(reading)
         answer.chunk(finish: finish ?? "stop", usage: usage, into: &output)
         if wantsUsageChunk, let usage { answer.usageChunk(usage, into: &output) }

@@ -58,7 +58,7 @@ public struct AnthropicRequest: Sendable {
         if let id = message.toolCallID, message.role == .tool {
             json.beginObject()
             json.field("type", "tool_result")
-            json.field("tool_use_id", id)
+            json.field("tool_use_id", callID(id))
             if !message.parts.isEmpty {
                 json.name("content")
                 json.beginArray()
@@ -73,12 +73,14 @@ public struct AnthropicRequest: Sendable {
             guard message.role == .user || part.text != nil else {
                 throw Untranslatable.unsupported(part.path, by: provider)
             }
+            // White space that another model has put before its calls is no text for Anthropic.
+            if message.role == .assistant, part.text?.allSatisfy(\.isWhitespace) == true { continue }
             try write(part, to: &json)
         }
         for call in message.toolCalls {
             json.beginObject()
             json.field("type", "tool_use")
-            json.field("id", call.id)
+            json.field("id", callID(call.id))
             json.field("name", call.name)
             json.field("input", call.arguments)
             json.endObject()
@@ -86,6 +88,20 @@ public struct AnthropicRequest: Sendable {
         if message.parts.isEmpty, message.toolCalls.isEmpty, message.thinkingBlocks.isEmpty {
             throw Untranslatable(
                 "\(message.path).content", "'\(message.path).content' is empty: Anthropic takes no such message")
+        }
+    }
+
+    /// The id of a call as Anthropic takes it: other providers' ids may have other characters.
+    private static func callID(_ id: String) -> String {
+        String(decoding: id.utf8.map { isPlain($0) ? $0 : UInt8(ascii: "_") }, as: UTF8.self)
+    }
+
+    private static func isPlain(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"), UInt8(ascii: "-"):
+            true
+        default: false
         }
     }
 
@@ -209,7 +225,8 @@ public struct AnthropicRequest: Sendable {
         json.name("thinking")
         json.beginObject()
         json.field("type", "enabled")
-        json.field("budget_tokens", min(budget, maxTokens - 1))
+        // Half of the output is left for the answer, where that leaves enough to think with.
+        json.field("budget_tokens", min(budget, max(leastThinking, maxTokens / 2)))
         json.endObject()
         return true
     }

@@ -62,6 +62,9 @@ struct ChatAnswer: Sendable {
         Self.event(json.bytes, into: &output)
     }
 
+    /// What is told of an error that has no words.
+    static let failed = "The provider failed"
+
     /// The event behind the last chunk.
     static let done = Array("data: [DONE]\n\n".utf8)
 
@@ -134,12 +137,14 @@ struct ChatChoice: Sendable {
         json.endObject()
     }
 
-    static func write(images: [String], to json: inout JSONWriter) {
+    /// `first`: the place of the first of them among all, in a stream.
+    static func write(images: [String], from first: Int? = nil, to json: inout JSONWriter) {
         guard !images.isEmpty else { return }
         json.name("images")
         json.beginArray()
-        for image in images {
+        for (place, image) in images.enumerated() {
             json.beginObject()
+            json.optional("index", first.map { $0 + place })
             json.field("type", "image_url")
             json.name("image_url")
             json.beginObject()

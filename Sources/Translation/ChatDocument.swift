@@ -50,6 +50,10 @@ struct ChatDocument {
         self.messages = try messages.enumerated().map { index, message in
             try ChatMessage(message, at: "messages[\(index)]", for: provider)
         }
+        // Instructions alone ask nothing.
+        guard self.messages.contains(where: { $0.role != .system }) else {
+            throw Untranslatable.wrongType("messages", "an array with a message of the user")
+        }
         switch members.present("tools") {
         case .array(let tools)?:
             self.tools = try tools.enumerated().map { try ChatTool($1, at: "tools[\($0)]", for: provider) }
@@ -194,6 +198,11 @@ struct ChatDocument {
 }
 
 extension JSONObject {
+    /// All but one of its members.
+    fileprivate func without(_ name: String) -> JSONObject {
+        members.filter { $0.name != name }.reduce(into: JSONObject()) { $0.append($1.name, $1.value) }
+    }
+
     /// Refuses members that nobody understands: what is not translated is not dropped in silence either.
     func refuseOthers(than known: Set<String>, at path: String, for provider: String) throws(Untranslatable) {
         for member in members where !known.contains(member.name) && member.value != .null {
@@ -257,16 +266,29 @@ struct ChatMessage {
         }
         parts = try ChatPart.parts(of: message, at: path, for: provider)
         toolCallID = message["tool_call_id"]?.string
-        thinkingBlocks = message["thinking_blocks"]?.array ?? []
+        switch message.present("thinking_blocks") {
+        case .array(let blocks)? where role == .assistant:
+            for (index, block) in blocks.enumerated() {
+                guard ["thinking", "redacted_thinking"].contains(block.object?["type"]?.string) else {
+                    throw Untranslatable.wrongType(
+                        "\(path).thinking_blocks[\(index)]", "a block of thinking, as an answer has given it")
+                }
+            }
+            // The place that a stream gave it is no part of it.
+            thinkingBlocks = blocks.map { .object($0.object?.without("index") ?? JSONObject()) }
+        case nil, .array([])?: thinkingBlocks = []
+        default: throw Untranslatable.wrongType("\(path).thinking_blocks", "an array, in an assistant's message")
+        }
         switch message.present("tool_calls") {
-        case .array(let calls)?:
+        case .array(let calls)? where role == .assistant || calls.isEmpty:
             toolCalls = try calls.enumerated().map {
                 try ChatToolCall($1, at: "\(path).tool_calls[\($0)]", for: provider)
             }
         case nil: toolCalls = []
-        default: throw Untranslatable.wrongType("\(path).tool_calls", "an array")
+        default: throw Untranslatable.wrongType("\(path).tool_calls", "an array, in an assistant's message")
         }
         if role == .tool, toolCallID == nil { throw Untranslatable.wrongType("\(path).tool_call_id", "a text") }
+        if role != .tool, toolCallID != nil { throw Untranslatable.unsupported("\(path).tool_call_id", by: provider) }
         for member in message.members where !Self.known.contains(member.name) && member.value != .null {
             // Older clients name the function beside the call that it answers.
             if member.name == "name", role == .tool { continue }
@@ -334,18 +356,23 @@ struct ChatPart {
         case inline(type: String, base64: String)
         case remote(String)
 
+        /// Reads a data URL in Base64 (RFC 2397); anything else is somewhere else.
         init(url: String) {
-            guard url.hasPrefix("data:"), let comma = url.firstIndex(of: ",") else {
+            guard url.prefix(5).lowercased() == "data:", let comma = url.firstIndex(of: ",") else {
                 self = .remote(url)
                 return
             }
-            let head = url[url.index(url.startIndex, offsetBy: 5)..<comma]
-            let fields = head.split(separator: ";", omittingEmptySubsequences: false)
-            guard fields.last == "base64", let type = fields.first else {
+            let head = url[url.index(url.startIndex, offsetBy: 5)..<comma].lowercased()
+            let fields = head.split(separator: ";", omittingEmptySubsequences: false).map {
+                String($0.filter { $0 != " " })
+            }
+            guard fields.last == "base64", let type = fields.first, type.contains("/") else {
                 self = .remote(url)
                 return
             }
-            self = .inline(type: String(type).lowercased(), base64: String(url[url.index(after: comma)...]))
+            // A name that is often given, and registered by nobody.
+            let registered = type == "image/jpg" ? "image/jpeg" : type
+            self = .inline(type: registered, base64: String(url[url.index(after: comma)...]))
         }
     }
 
@@ -368,6 +395,8 @@ struct ChatPart {
                 parts.append(ChatPart(kind: .text(text), cacheControl: cacheControl, path: "\(path).content"))
             }
         case .array(let values)?:
+            // It belongs to a part.
+            if cacheControl != nil { throw Untranslatable.unsupported("\(path).cache_control", by: provider) }
             for (index, value) in values.enumerated() {
                 let place = "\(path).content[\(index)]"
                 guard let part = try ChatPart(value, at: place, for: provider) else { continue }
@@ -380,7 +409,8 @@ struct ChatPart {
         }
         // Pictures of an earlier answer, as `ChatChoice` gives them.
         for (index, value) in (message["images"]?.array ?? []).enumerated() {
-            if let part = try ChatPart(value, at: "\(path).images[\(index)]", for: provider) { parts.append(part) }
+            let picture = value.object.map { JSONValue.object($0.without("index")) } ?? value
+            if let part = try ChatPart(picture, at: "\(path).images[\(index)]", for: provider) { parts.append(part) }
         }
         return parts
     }

@@ -8,10 +8,12 @@ public struct GeminiAnswer: EventTranslator {
     /// What is known of each candidate, by its index.
     private var candidates: [Int: Candidate] = [:]
     private var isBlocked = false
+    private var hasToldError = false
 
     private struct Candidate {
         var hasBegun = false
         var calls = 0
+        var images = 0
         var finish: String?
     }
 
@@ -51,7 +53,7 @@ public struct GeminiAnswer: EventTranslator {
                     let id = call["id"]?.string.flatMap { $0.isEmpty ? nil : $0 }
                     calls.append(
                         ChatAnswerCall(
-                            index: number, id: id ?? GeminiCallID.make("\(answerID)_\(index)", number),
+                            index: number, id: id ?? GeminiCallID.make(answerID, index, number),
                             name: call["name"]?.string ?? "", arguments: json.text,
                             thoughtSignature: part["thoughtSignature"]?.string))
                 } else if let data = part["inlineData"]?.object, let bytes = data["data"]?.string {
@@ -66,11 +68,17 @@ public struct GeminiAnswer: EventTranslator {
     public mutating func translate(
         _ data: UnsafeBufferPointer<UInt8>, _ reading: AnswerReading, into output: inout [UInt8]
     ) {
-        guard let chunk = (try? JSONValue(data))?.object else { return }
-        if let error = chunk["error"]?.object {
+        guard let value = try? JSONValue(data) else { return }
+        // Answers and errors may come in an array.
+        for chunk in (value.array ?? [value]).compactMap(\.object) { add(chunk, reading, &output) }
+    }
+
+    private mutating func add(_ chunk: JSONObject, _ reading: AnswerReading, _ output: inout [UInt8]) {
+        if let error = chunk.present("error") {
+            hasToldError = true
             return ChatAnswer.error(
-                message: error["message"]?.string ?? "The provider failed",
-                type: error["status"]?.string?.lowercased() ?? "api_error", into: &output)
+                message: error.object?["message"]?.string ?? error.string ?? ChatAnswer.failed,
+                type: error.object?["status"]?.string?.lowercased() ?? "api_error", into: &output)
         }
         answer.name(chunk["responseId"]?.string)
         if let model = reading.servedModel { answer.model = model }
@@ -90,8 +98,9 @@ public struct GeminiAnswer: EventTranslator {
         if let reason = candidate["finishReason"]?.string {
             known.finish = Self.finish(reason, hasCalls: known.calls > 0)
         }
-        let isFirst = !known.hasBegun
+        let (isFirst, images) = (!known.hasBegun, known.images)
         known.hasBegun = true
+        known.images += content.images.count
         candidates[index] = known
         guard
             isFirst || !content.text.isEmpty || !content.reasoning.isEmpty || !content.calls.isEmpty
@@ -102,13 +111,18 @@ public struct GeminiAnswer: EventTranslator {
             if isFirst || !content.text.isEmpty { json.field("content", content.text) }
             if !content.reasoning.isEmpty { json.field("reasoning_content", content.reasoning) }
             ChatAnswerCall.write(content.calls, to: &json)
-            ChatChoice.write(images: content.images, to: &json)
+            ChatChoice.write(images: content.images, from: images, to: &json)
         }
     }
 
     public func ending(_ reading: AnswerReading) -> [UInt8] {
-        guard !reading.hasError else { return [] }
         var output: [UInt8] = []
+        // A candidate that says nothing of its end has broken off, also where another has ended.
+        let isCut = candidates.values.contains { $0.finish == nil }
+        if reading.hasError || isCut {
+            if !hasToldError { ChatAnswer.error(message: ChatAnswer.failed, type: "api_error", into: &output) }
+            return output
+        }
         let usage = ChatUsage(reading)
         let ends =
             candidates.isEmpty
@@ -125,7 +139,9 @@ public struct GeminiAnswer: EventTranslator {
 
     /// The whole answer in OpenAI's form; nil where `body` is no answer.
     public static func whole(_ body: [UInt8], _ reading: AnswerReading, _ terms: ChatAnswerTerms) -> [UInt8]? {
-        guard let document = (try? JSONValue(body))?.object else { return nil }
+        guard let value = try? JSONValue(body), let document = value.object ?? value.array?.last?.object else {
+            return nil
+        }
         var answer = terms.answer
         answer.name(document["responseId"]?.string)
         if let model = reading.servedModel { answer.model = model }

@@ -219,7 +219,9 @@ public struct GeminiRequest: Sendable {
             json.field("responseMimeType", "application/json")
             json.field("responseJsonSchema", schema)
         }
-        if let budget = try chat.takeThinkingBudget() {
+        if let wanted = try chat.takeThinkingBudget() {
+            // Thoughts are part of the output: half of it is left for the answer.
+            let budget = min(wanted, maxTokens / 2)
             json.name("thinkingConfig")
             json.beginObject()
             json.field("thinkingBudget", budget)
@@ -232,10 +234,12 @@ public struct GeminiRequest: Sendable {
 
 /// The ids of tool calls that we give because Gemini gave none: they are not sent back to it.
 enum GeminiCallID {
-    private static let prefix = "call_gateway_"
+    private static let prefix = "call_gw_"
 
-    /// The id of the call of that number in an answer.
-    static func make(_ answer: String, _ number: Int) -> String { "\(prefix)\(answer)_\(number)" }
+    /// The id of the call of that number in an answer; of at most 40 characters, as OpenAI takes them.
+    static func make(_ answer: String, _ index: Int, _ number: Int) -> String {
+        "\(prefix)\(answer.suffix(22))_\(index)_\(number)"
+    }
 
     static func isOurs(_ id: String) -> Bool { id.hasPrefix(prefix) }
 }

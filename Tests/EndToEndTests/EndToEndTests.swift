@@ -19,7 +19,8 @@ struct EndToEndTests {
         "kill9:\(environment["KILL9_ROUNDS"] ?? "5")", "shutdown", "second_writer", "disk_full", "limits", "http",
         "stream_limit", "queue_limit", "auth", "keys_users_pricing", "balance_and_usage", "config_errors", "tamper",
         "reader_without_rights", "projections", "sdk",
-        "translated_answers", "names_and_secrets", "translated_money", "tool_loops", "provider_features", "doors", "provider_errors",
+        "translated_answers", "names_and_secrets", "translated_money", "tool_loops", "provider_features", "doors",
+        "provider_errors",
         "recorded_providers",
         "retries", "retry_interrupted", "fallbacks", "circuit", "openai_sdk", "anthropic_sdk", "agents",
     ]

@@ -161,6 +161,23 @@ struct ModelRequestTests {
         #expect(String(decoding: untouched, as: UTF8.self) == body)
     }
 
+    @Test("what the provider may search or fetch is a bound, and no estimate")
+    func searched() throws {
+        let plain = try ModelRequest(
+            Array(#"{"model":"a:b","input":"hi"}"#.utf8), endpoint: .responses, media: Self.model)
+        let searching = try ModelRequest(
+            Array(#"{"model":"a:b","input":"hi","tools":[{"type":"web_search"}],"max_tool_calls":50}"#.utf8),
+            endpoint: .responses, media: Self.model)
+        #expect(searching.size.tokenBound >= 1_000_000 && searching.searchBound == 50)
+        #expect(searching.size.estimatedTokens < plain.size.estimatedTokens + 40)
+    }
+
+    @Test("a prompt that the provider may cache of itself is admitted as one that writes")
+    func cachesItself() throws {
+        let body = #"{"model":"a:b","max_tokens":5,"cache_control":{"type":"ephemeral"},"messages":[]}"#
+        #expect(try ModelRequest(Array(body.utf8), endpoint: .messages, media: Self.model).writesCache)
+    }
+
     @Test("the larger of two bounds counts")
     func bounds() throws {
         let body = #"{"model":"a:b","messages":[],"max_tokens":5,"max_completion_tokens":9}"#

@@ -171,6 +171,10 @@ struct UpstreamFailureTests {
             body: #"{"error":{"message":"bad header x-api-key: sk-secret-7!"}}"#, told: 422, code: "upstream_rejected",
             message: "bad header x-api-key: [key]!"),
         Case(
+            testDescription: "nor does anything else of it", status: 422,
+            body: #"{"error":{"message":"m","code":"sk-secret-7","type":"sk-secret-7","param":"sk-secret-7"}}"#,
+            told: 422, code: "[key]", message: "m"),
+        Case(
             testDescription: "a page", status: 502, body: "<html>", told: 502, code: "upstream_error",
             message: "The provider failed", isPassing: true, allowsFallback: true, meansDead: true),
         Case(

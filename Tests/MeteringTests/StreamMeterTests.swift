@@ -254,6 +254,71 @@ struct StreamMeterTests {
         #expect(output.count == bytes.count - (removing ? Self.usage.utf8.count + 2 : 0))
     }
 
+    /// A report of usage in a format, what is delivered with it, and what is billed.
+    struct Bill: Sendable, CustomTestStringConvertible {
+        let testDescription: String
+        let shape: AnswerShape
+        let events: [String]
+        let prompt: Int64
+        let written: Int64
+        let completion: Int64?
+    }
+
+    @Test(
+        "what is billed",
+        arguments: [
+            Bill(
+                testDescription: "Gemini's thoughts have used up all of the output", shape: .gemini,
+                events: [
+                    #"{"candidates":[{"content":{"role":"model"},"finishReason":"MAX_TOKENS"}],"usageMetadata":{"promptTokenCount":10,"thoughtsTokenCount":500,"totalTokenCount":510}}"#
+                ], prompt: 10, written: 0, completion: 500),
+            Bill(
+                testDescription: "a summary of the thoughts came with them", shape: .gemini,
+                events: [
+                    #"{"candidates":[{"content":{"parts":[{"text":"short","thought":true}]},"finishReason":"MAX_TOKENS"}],"usageMetadata":{"promptTokenCount":10,"toolUsePromptTokenCount":2,"thoughtsTokenCount":500,"totalTokenCount":512}}"#
+                ], prompt: 12, written: 0, completion: 500),
+            Bill(
+                testDescription: "a relay writes the names of two formats", shape: .chat(.standard),
+                events: [
+                    #"{"choices":[],"usage":{"prompt_tokens":8,"completion_tokens":5,"total_tokens":13,"input_tokens":0,"output_tokens":0,"input_tokens_details":null}}"#
+                ], prompt: 8, written: 0, completion: 5),
+            Bill(
+                testDescription: "the same the other way round", shape: .responses,
+                events: [
+                    #"{"type":"response.completed","response":{"status":"completed","usage":{"input_tokens":8,"output_tokens":5,"prompt_tokens":0,"completion_tokens":0}}}"#
+                ], prompt: 8, written: 0, completion: 5),
+            Bill(
+                testDescription: "cache writes by their lives alone", shape: .messages,
+                events: [
+                    #"{"type":"message_start","message":{"usage":{"input_tokens":10,"cache_creation_input_tokens":null,"cache_creation":{"ephemeral_5m_input_tokens":1000,"ephemeral_1h_input_tokens":2000},"output_tokens":1}}}"#,
+                    #"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":7}}"#,
+                ], prompt: 3010, written: 3000, completion: 7),
+            Bill(
+                testDescription: "an empty last report leaves the output unknown", shape: .messages,
+                events: [
+                    #"{"type":"message_start","message":{"usage":{"input_tokens":10,"output_tokens":1}}}"#,
+                    #"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{}}"#,
+                ], prompt: 10, written: 0, completion: nil),
+        ])
+    func billed(bill: Bill) {
+        var meter = StreamMeter(bill.shape, .whole)
+        for event in bill.events {
+            _ = Array("data: \(event)\n\n".utf8).withUnsafeBufferPointer { meter.consume($0) }
+        }
+        let billed = meter.reading.usage.billed(bill.shape, hasOutput: meter.reading.outputBytes > 0)
+        #expect(billed.prompt == bill.prompt && billed.completion == bill.completion)
+        #expect(billed.cacheWrite + billed.cacheWriteHour == bill.written)
+    }
+
+    @Test("what comes when an answer has said its end and its usage is none of it")
+    func behind() {
+        let blob = #"data: {"type":"gateway.metadata","blob":"\#(String(repeating: "x", count: 4000))"}"#
+        let foreign = "X-Trace " + String(repeating: "y", count: 2000)
+        let (meter, _, _) = Self.run(
+            [Self.head, Self.finish, Self.usage, blob, foreign, Self.done], size: 50, removing: true)
+        #expect(meter.reading.outputBytes == "Grüße 🌍".utf8.count && meter.billed.completion == 5)
+    }
+
     @Test(
         "white space and a byte order mark before a document are nothing, however they are cut",
         arguments: ["\t\n\n", "\u{FEFF}", "\u{FEFF}\r\n \r\n", " \n"], [1, 2, 3, 100])

@@ -102,8 +102,8 @@ struct AnthropicAnswerTests {
             ],
             [
                 role, #"{"reasoning_content":"hm"}"#, #"{"reasoning_content":"…"}"#,
-                #"{"thinking_blocks":[{"type":"thinking","thinking":"hm…","signature":"c2ln"}]}"#,
-                #"{"thinking_blocks":[{"type":"redacted_thinking","data":"x"}]}"#,
+                #"{"thinking_blocks":[{"type":"thinking","thinking":"hm…","signature":"c2ln","index":0}]}"#,
+                #"{"thinking_blocks":[{"type":"redacted_thinking","data":"x","index":1}]}"#,
                 #"{"tool_calls":[{"index":0,"id":"toolu_1","type":"function","function":{"name":"weather","arguments":""}}]}"#,
                 #"{"tool_calls":[{"index":0,"function":{"arguments":"{\"city\":\""}}]}"#,
                 #"{"tool_calls":[{"index":0,"function":{"arguments":"東京\"}"}}]}"#,
@@ -214,7 +214,7 @@ struct GeminiAnswerTests {
                 gemini(#"{"functionCall":{"id":"own","name":"now"}}"#, finish: "STOP", usage: geminiFinal),
             ],
             [
-                #"{"role":"assistant","content":"","tool_calls":[{"index":0,"id":"call_gateway_a1_0_0","type":"function","function":{"name":"weather","arguments":"{\"city\":\"東京\",\"n\":1.50}"},"extra_content":{"google":{"thought_signature":"c2ln"}}}]}"#,
+                #"{"role":"assistant","content":"","tool_calls":[{"index":0,"id":"call_gw_a1_0_0","type":"function","function":{"name":"weather","arguments":"{\"city\":\"東京\",\"n\":1.50}"},"extra_content":{"google":{"thought_signature":"c2ln"}}}]}"#,
                 #"{"tool_calls":[{"index":1,"id":"own","type":"function","function":{"name":"now","arguments":"{}"}}]}"#,
                 #"{},"finish_reason":"tool_calls"}],\#(geminiUsage)}"#, "[DONE]",
             ]),
@@ -289,7 +289,7 @@ struct GeminiAnswerTests {
             #"{"text":"hm","thought":true},{"text":"Grüße"},{"functionCall":{"name":"weather","args":{"city":"Bern"}}},{"inlineData":{"mimeType":"image/png","data":"aWQ="}}"#,
             finish: "STOP", usage: geminiFinal)
         let expected =
-            #"{"id":"a1","object":"chat.completion","created":7,"model":"served","choices":[{"index":0,"message":{"role":"assistant","content":"Grüße","reasoning_content":"hm","refusal":null,"tool_calls":[{"id":"call_gateway_a1_0_0","type":"function","function":{"name":"weather","arguments":"{\"city\":\"Bern\"}"}}],"images":[{"type":"image_url","image_url":{"url":"data:image/png;base64,aWQ="}}]},"logprobs":null,"finish_reason":"tool_calls"}],\#(geminiUsage)}"#
+            #"{"id":"a1","object":"chat.completion","created":7,"model":"served","choices":[{"index":0,"message":{"role":"assistant","content":"Grüße","reasoning_content":"hm","refusal":null,"tool_calls":[{"id":"call_gw_a1_0_0","type":"function","function":{"name":"weather","arguments":"{\"city\":\"Bern\"}"}}],"images":[{"type":"image_url","image_url":{"url":"data:image/png;base64,aWQ="}}]},"logprobs":null,"finish_reason":"tool_calls"}],\#(geminiUsage)}"#
         #expect(try whole(body, .gemini) == expected)
     }
 

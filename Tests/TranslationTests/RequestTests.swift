@@ -55,7 +55,41 @@ private let neverTranslated = [
     Refused(#"{"messages":[{"role":"user","content":[{"type":"video","video":1}]}]}"#, "messages[0].content[0].type"),
     Refused(#"{"messages":[{"role":"user","content":"x","name":"bob"}]}"#, "messages[0].name"),
     Refused(#"{"messages":[{"role":"user","content":""}]}"#, "messages[0].content"),
+    Refused(#"{"messages":[]}"#, "messages"), Refused(#"{"messages":[{"role":"system","content":"x"}]}"#, "messages"),
+    Refused(
+        #"{"messages":[{"role":"assistant","content":"x","thinking_blocks":["x"]}]}"#, "messages[0].thinking_blocks[0]"),
+    Refused(
+        #"{"messages":[{"role":"user","content":"x","thinking_blocks":[{"type":"thinking"}]}]}"#,
+        "messages[0].thinking_blocks"),
+    Refused(#"{"messages":[{"role":"assistant","content":"x","thinking_blocks":"x"}]}"#, "messages[0].thinking_blocks"),
+    Refused(
+        #"{"messages":[{"role":"user","content":"x","tool_calls":[{"id":"a","function":{"name":"f"}}]}]}"#,
+        "messages[0].tool_calls"),
+    Refused(#"{"messages":[{"role":"user","content":"x","tool_call_id":"a"}]}"#, "messages[0].tool_call_id"),
+    Refused(
+        #"{"messages":[{"role":"user","cache_control":{"type":"ephemeral"},"content":[{"type":"text","text":"x"}]}]}"#,
+        "messages[0].cache_control"),
+    Refused(
+        #"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:;base64,AAAA"}}]}]}"#,
+        "messages[0].content[0]"),
     Refused(#"{"messages":[{"role":"user","content":""}]}"#, "messages[0].content"),
+    Refused(#"{"messages":[]}"#, "messages"), Refused(#"{"messages":[{"role":"system","content":"x"}]}"#, "messages"),
+    Refused(
+        #"{"messages":[{"role":"assistant","content":"x","thinking_blocks":["x"]}]}"#, "messages[0].thinking_blocks[0]"),
+    Refused(
+        #"{"messages":[{"role":"user","content":"x","thinking_blocks":[{"type":"thinking"}]}]}"#,
+        "messages[0].thinking_blocks"),
+    Refused(#"{"messages":[{"role":"assistant","content":"x","thinking_blocks":"x"}]}"#, "messages[0].thinking_blocks"),
+    Refused(
+        #"{"messages":[{"role":"user","content":"x","tool_calls":[{"id":"a","function":{"name":"f"}}]}]}"#,
+        "messages[0].tool_calls"),
+    Refused(#"{"messages":[{"role":"user","content":"x","tool_call_id":"a"}]}"#, "messages[0].tool_call_id"),
+    Refused(
+        #"{"messages":[{"role":"user","cache_control":{"type":"ephemeral"},"content":[{"type":"text","text":"x"}]}]}"#,
+        "messages[0].cache_control"),
+    Refused(
+        #"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:;base64,AAAA"}}]}]}"#,
+        "messages[0].content[0]"),
     Refused(#"{"messages":[{"role":"assistant","content":"x","audio":{"id":"a"}}]}"#, "messages[0].audio"),
     Refused(
         #"{"messages":[{"role":"assistant","tool_calls":[{"id":"a","function":{"name":"f","arguments":"[1]"}}]}]}"#,
@@ -87,6 +121,23 @@ private let neverTranslated = [
         "response_format.json_schema.x"),
     Refused(#"{"messages":[{"role":"user","content":"x","name":"bob"}]}"#, "messages[0].name"),
     Refused(#"{"messages":[{"role":"user","content":""}]}"#, "messages[0].content"),
+    Refused(#"{"messages":[]}"#, "messages"), Refused(#"{"messages":[{"role":"system","content":"x"}]}"#, "messages"),
+    Refused(
+        #"{"messages":[{"role":"assistant","content":"x","thinking_blocks":["x"]}]}"#, "messages[0].thinking_blocks[0]"),
+    Refused(
+        #"{"messages":[{"role":"user","content":"x","thinking_blocks":[{"type":"thinking"}]}]}"#,
+        "messages[0].thinking_blocks"),
+    Refused(#"{"messages":[{"role":"assistant","content":"x","thinking_blocks":"x"}]}"#, "messages[0].thinking_blocks"),
+    Refused(
+        #"{"messages":[{"role":"user","content":"x","tool_calls":[{"id":"a","function":{"name":"f"}}]}]}"#,
+        "messages[0].tool_calls"),
+    Refused(#"{"messages":[{"role":"user","content":"x","tool_call_id":"a"}]}"#, "messages[0].tool_call_id"),
+    Refused(
+        #"{"messages":[{"role":"user","cache_control":{"type":"ephemeral"},"content":[{"type":"text","text":"x"}]}]}"#,
+        "messages[0].cache_control"),
+    Refused(
+        #"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:;base64,AAAA"}}]}]}"#,
+        "messages[0].content[0]"),
     Refused("{\(hi),\(weather),\"tool_choice\":{\"type\":\"allowed_tools\"}}", "tool_choice"),
 ]
 
@@ -102,6 +153,11 @@ struct AnthropicRequestTests {
             "instructions from everywhere, in their order; neighbours of one role are one message",
             #"{"messages":[{"role":"system","content":"a"},{"role":"user","content":"1"},{"role":"user","content":[{"type":"text","text":"2","cache_control":{"type":"ephemeral"}},{"type":"text","text":""}]},{"role":"developer","content":[{"type":"text","text":"b"}]},{"role":"assistant","content":"3","refusal":null,"annotations":[],"reasoning_content":"thought"},{"role":"assistant","content":"4"}]}"#,
             #"{"model":"claude","max_tokens":2000,"system":[{"type":"text","text":"a"},{"type":"text","text":"b"}],"messages":[{"role":"user","content":[{"type":"text","text":"1"},{"type":"text","text":"2","cache_control":{"type":"ephemeral"}}]},{"role":"assistant","content":[{"type":"text","text":"3"},{"type":"text","text":"4"}]}]}"#
+        ),
+        Case(
+            "a conversation that another model began: its ids and its white space",
+            #"{"messages":[{"role":"user","content":"1"},{"role":"assistant","content":"\n\n","tool_calls":[{"id":"functions.f:0","index":0,"type":"function","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"functions.f:0","content":"2"}]}"#,
+            #"{"model":"claude","max_tokens":2000,"messages":[{"role":"user","content":[{"type":"text","text":"1"}]},{"role":"assistant","content":[{"type":"tool_use","id":"functions_f_0","name":"f","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"functions_f_0","content":[{"type":"text","text":"2"}]}]}]}"#
         ),
         Case(
             "an earlier answer that was empty says nothing",
@@ -120,16 +176,16 @@ struct AnthropicRequestTests {
         Case(
             "the settings",
             #"{\#(hi),"temperature":0.70,"top_p":0.9,"top_k":5,"stop":"end","response_format":{"type":"json_schema","json_schema":{"name":"x","schema":{"type":"object"},"strict":true}},"reasoning_effort":"high"}"#,
-            #"{"model":"claude","max_tokens":2000,\#(hiAnthropic),"temperature":0.70,"top_p":0.9,"top_k":5,"stop_sequences":["end"],"output_config":{"format":{"type":"json_schema","schema":{"type":"object"}}},"thinking":{"type":"enabled","budget_tokens":1999}}"#
+            #"{"model":"claude","max_tokens":2000,\#(hiAnthropic),"temperature":0.70,"top_p":0.9,"top_k":5,"stop_sequences":["end"],"output_config":{"format":{"type":"json_schema","schema":{"type":"object"}}},"thinking":{"type":"enabled","budget_tokens":1024}}"#
         ),
         Case(
             "pictures and documents",
-            #"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/PNG;base64,AAAA","detail":"auto"}},{"type":"image_url","image_url":{"url":"https://a.example/b.jpg"}},{"type":"file","file":{"filename":"a.pdf","file_data":"data:application/pdf;base64,BBBB"}}]}]}"#,
-            #"{"model":"claude","max_tokens":2000,"messages":[{"role":"user","content":[{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AAAA"}},{"type":"image","source":{"type":"url","url":"https://a.example/b.jpg"}},{"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"BBBB"},"title":"a.pdf"}]}]}"#
+            #"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"Data: image/JPG;charset=x;BASE64,AAAA","detail":"auto"}},{"type":"image_url","image_url":{"url":"https://a.example/b.jpg"}},{"type":"file","file":{"filename":"a.pdf","file_data":"data:application/pdf;base64,BBBB"}}]}]}"#,
+            #"{"model":"claude","max_tokens":2000,"messages":[{"role":"user","content":[{"type":"image","source":{"type":"base64","media_type":"image/jpeg","data":"AAAA"}},{"type":"image","source":{"type":"url","url":"https://a.example/b.jpg"}},{"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"BBBB"},"title":"a.pdf"}]}]}"#
         ),
         Case(
             "thinking with its signature goes back before the calls that followed it",
-            #"{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"x","thinking_blocks":[{"type":"thinking","thinking":"t","signature":"s"}]}]}"#,
+            #"{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"x","thinking_blocks":[{"type":"thinking","thinking":"t","signature":"s","index":0}]}]}"#,
             #"{"model":"claude","max_tokens":2000,"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]},{"role":"assistant","content":[{"type":"thinking","thinking":"t","signature":"s"},{"type":"text","text":"x"}]}]}"#
         ),
     ]
@@ -156,7 +212,7 @@ struct AnthropicRequestTests {
                 #"{"messages":[{"role":"user","content":[{"type":"input_audio","input_audio":{"data":"AA","format":"wav"}}]}]}"#,
                 "messages[0].content[0].input_audio"),
             Refused(
-                #"{"messages":[{"role":"system","content":[{"type":"image_url","image_url":{"url":"https://x"}}]}]}"#,
+                #"{"messages":[{"role":"system","content":[{"type":"image_url","image_url":{"url":"https://x"}}]},{"role":"user","content":"x"}]}"#,
                 "messages[0].content[0]"),
             Refused(
                 #"{"messages":[{"role":"assistant","content":"","images":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AA"}}]}]}"#,
@@ -196,7 +252,7 @@ struct GeminiRequestTests {
         ),
         Case(
             "an id of ours and the mark of a thought",
-            #"{"messages":[{"role":"assistant","tool_calls":[{"id":"call_gateway_r_0_0","type":"function","function":{"name":"now","arguments":"{}"},"extra_content":{"google":{"thought_signature":"sig"}}}]},{"role":"tool","tool_call_id":"call_gateway_r_0_0","content":"noon"}]}"#,
+            #"{"messages":[{"role":"assistant","tool_calls":[{"id":"call_gw_r_0_0","type":"function","function":{"name":"now","arguments":"{}"},"extra_content":{"google":{"thought_signature":"sig"}}}]},{"role":"tool","tool_call_id":"call_gw_r_0_0","content":"noon"}]}"#,
             #"{"contents":[{"role":"model","parts":[{"functionCall":{"name":"now","args":{}},"thoughtSignature":"sig"}]},{"role":"user","parts":[{"functionResponse":{"name":"now","response":{"result":"noon"}}}]}],"generationConfig":{"maxOutputTokens":2000}}"#
         ),
         Case(
@@ -212,7 +268,7 @@ struct GeminiRequestTests {
         Case(
             "the settings",
             #"{\#(hi),"temperature":1.5,"top_p":0.9,"top_k":5,"seed":7,"presence_penalty":0.5,"frequency_penalty":-1,"n":2,"stop":["a","b"],"response_format":{"type":"json_schema","json_schema":{"schema":{"type":"object"}}},"reasoning_effort":"medium"}"#,
-            #"{\#(hiGemini),"generationConfig":{"maxOutputTokens":2000,"temperature":1.5,"topP":0.9,"topK":5,"seed":7,"presencePenalty":0.5,"frequencyPenalty":-1,"candidateCount":2,"stopSequences":["a","b"],"responseMimeType":"application/json","responseJsonSchema":{"type":"object"},"thinkingConfig":{"thinkingBudget":8192,"includeThoughts":true}}}"#
+            #"{\#(hiGemini),"generationConfig":{"maxOutputTokens":2000,"temperature":1.5,"topP":0.9,"topK":5,"seed":7,"presencePenalty":0.5,"frequencyPenalty":-1,"candidateCount":2,"stopSequences":["a","b"],"responseMimeType":"application/json","responseJsonSchema":{"type":"object"},"thinkingConfig":{"thinkingBudget":1000,"includeThoughts":true}}}"#
         ),
         Case(
             "no thinking, and any JSON",

@@ -225,7 +225,8 @@ final class Exchange: Sendable {
         let reading = meter.reading
         // Behind [DONE], nothing that happens can make the answer less than whole.
         let cut = meter.isDone ? nil : watch.cutReason
-        let isComplete = meter.isDone || (!broke && cut == nil && (meter.isComplete || reading.hasError))
+        let isComplete =
+            (meter.isDone && meter.isComplete) || (!broke && cut == nil && (meter.isComplete || reading.hasError))
         let end = Part.end(of: isComplete ? nil : Self.failure(of: cut))
         await settle(attempt, reading, isComplete: isComplete, cut: cut, watch) { part in
             switch part ?? end {

@@ -84,7 +84,8 @@ struct ModelRequest {
         let (found, overflow) = searchBound.multipliedReportingOverflow(by: Int64(media.searchTokens))
         let added = overflow ? Int64.max : found
         size = PromptSize(
-            textBytes: Int64(reader.prompt.textBytes), mediaTokens: reader.prompt.mediaTokens.addingClamped(added))
+            textBytes: Int64(reader.prompt.textBytes), mediaTokens: reader.prompt.mediaTokens,
+            toolTokens: reader.prompt.fetchedTokens.addingClamped(added))
         writesCache = reader.prompt.writesCache
         hasTools = reader.hasTools
         streamOptions = reader.streamOptions

@@ -81,6 +81,10 @@ struct ModelRequestReader {
         case "max_tool_calls" where endpoint == .responses:
             if try json.null() { return }
             maxToolCalls = try positive(name, &json, atMost: 1024)
+        case "cache_control" where endpoint == .messages:
+            // The provider itself chooses what it keeps.
+            if json.peek() == .object { prompt.writesCache = true }
+            try json.skip()
         case "tools": try readTools(&json)
         case "search_parameters" where endpoint == .chat: try readSearchParameters(&json)
         case _ where settings.contains(name): try json.skip()
@@ -224,7 +228,7 @@ struct ModelRequestReader {
                     param: path)
             }
             // Each is bounded above: it cannot overflow.
-            prompt.mediaTokens = prompt.mediaTokens.addingClamped(uses * contentTokens)
+            prompt.fetchedTokens = prompt.fetchedTokens.addingClamped(uses * contentTokens)
         case .refused:
             throw GatewayError(
                 .badRequest, "not_offered",

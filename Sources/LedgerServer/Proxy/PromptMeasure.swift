@@ -4,10 +4,12 @@ import WireJSON
 struct PromptMeasure {
     /// The UTF-8 bytes of its texts, with names and punctuation.
     private(set) var textBytes = 0
-    /// Tokens of pictures, sound, documents and what is fetched, by their figures.
-    var mediaTokens: Int64 = 0
+    /// Tokens of pictures, sound and documents, by their figures.
+    private(set) var mediaTokens: Int64 = 0
+    /// The most tokens of what the provider may fetch.
+    var fetchedTokens: Int64 = 0
     /// Whether it may write the prompt to a cache.
-    private(set) var writesCache = false
+    var writesCache = false
 
     private let media: ModelConfiguration
 

@@ -185,7 +185,10 @@ private struct UpstreamErrorBody {
         case .object(let error): read(error)
         default: message = answer.object?["message"]?.string ?? answer.object?["detail"]?.string
         }
-        if let text = message { message = String(Self.hide(secret, in: text).prefix(2000)) }
+        message = message.map { String(Self.hide(secret, in: $0).prefix(2000)) }
+        type = type.map { Self.hide(secret, in: $0) }
+        code = code.map { Self.hide(secret, in: $0) }
+        param = param.map { Self.hide(secret, in: $0) }
         if message?.contains("credit balance is too low") == true || code == "insufficient_quota" {
             concernsOperator = true
         }
