@@ -58,11 +58,17 @@ public struct AnthropicAnswer: EventTranslator {
             if let block = event["content_block"]?.object { start(block, &output) }
         case "content_block_delta":
             if let delta = event["delta"]?.object { add(delta, &output) }
-        case "content_block_stop":
-            endThinking(&output)
-            // Clients parse what they are given, and nothing is no JSON.
-            if isInCall, lacksArguments { add(arguments: "{}", &output) }
-            isInCall = false
+        case "content_block_stop": endBlock(&output)
+        case "message":
+            // A whole answer, although a stream was asked for.
+            answer.name(event["id"]?.string)
+            if let model = reading.servedModel { answer.model = model }
+            begin(&output)
+            for block in (event["content"]?.array ?? []).compactMap(\.object) {
+                start(block, &output)
+                endBlock(&output)
+            }
+            if let reason = event["stop_reason"]?.string { finish = Self.finish(reason) }
         case "message_delta":
             if let reason = event["delta"]?.object?["stop_reason"]?.string { finish = Self.finish(reason) }
         case "error":
@@ -91,7 +97,9 @@ public struct AnthropicAnswer: EventTranslator {
         case "text":
             if let text = block["text"]?.string, !text.isEmpty { add(text: text, as: "content", &output) }
         case "thinking":
-            thinking = Thinking(text: block["thinking"]?.string ?? "", signature: block["signature"]?.string ?? "")
+            let text = block["thinking"]?.string ?? ""
+            thinking = Thinking(text: text, signature: block["signature"]?.string ?? "")
+            add(text: text, as: "reasoning_content", &output)
         case "redacted_thinking": give(block, &output)
         case "tool_use":
             var call = ChatAnswerCall(
@@ -134,6 +142,13 @@ public struct AnthropicAnswer: EventTranslator {
     private func add(text: String, as name: StaticString, _ output: inout [UInt8]) {
         guard !text.isEmpty else { return }
         answer.chunk(into: &output) { $0.field(name, text) }
+    }
+
+    private mutating func endBlock(_ output: inout [UInt8]) {
+        endThinking(&output)
+        // Clients parse what they are given, and nothing is no JSON.
+        if isInCall, lacksArguments { add(arguments: "{}", &output) }
+        isInCall = false
     }
 
     private mutating func endThinking(_ output: inout [UInt8]) {

@@ -124,6 +124,19 @@ struct AnthropicAnswerTests {
                 #"{"error":{"message":"Overloaded","type":"overloaded_error","param":null,"code":"overloaded_error"}}"#,
             ]),
         Stream("a stream that breaks off has no end", [anthropicStart], [role]),
+        Stream(
+            "a whole answer, although a stream was asked for",
+            [
+                #"{"type":"message","id":"a1","model":"served","content":[{"type":"thinking","thinking":"hm","signature":"s"},{"type":"text","text":"Tag"},{"type":"tool_use","id":"t","name":"now","input":{}}],"stop_reason":"tool_use","usage":{"input_tokens":20,"cache_read_input_tokens":5,"cache_creation_input_tokens":3,"output_tokens":9}}"#
+            ],
+            [
+                role, #"{"reasoning_content":"hm"}"#,
+                #"{"thinking_blocks":[{"type":"thinking","thinking":"hm","signature":"s","index":0}]}"#,
+                #"{"content":"Tag"}"#,
+                #"{"tool_calls":[{"index":0,"id":"t","type":"function","function":{"name":"now","arguments":""}}]}"#,
+                #"{"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]}"#,
+                #"{},"finish_reason":"tool_calls"}],\#(anthropicUsage)}"#, "[DONE]",
+            ]),
     ]
 
     @Test("streams, in pieces of any size", arguments: streams, [1, 7, 100_000])

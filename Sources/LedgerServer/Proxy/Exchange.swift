@@ -70,9 +70,10 @@ final class Exchange: Sendable {
     ) async {
         guard let (attempt, response) = await open(first, call, watch, mailbox) else { return }
         attempts.end()
-        // A stream was asked for; what says that it is something else is read as a whole answer, or as none.
-        let contentType = response.headers.first(name: "content-type") ?? "text/event-stream"
-        if attempts.isStream, contentType.lowercased().hasPrefix("text/event-stream") {
+        // A stream was asked for; what says that it is something else is read as a whole answer, or as none. JSON can be translated all the same.
+        let contentType = (response.headers.first(name: "content-type") ?? "text/event-stream").lowercased()
+        let isTranslated = attempt.format.translation != nil && contentType.hasPrefix("application/json")
+        if attempts.isStream, contentType.hasPrefix("text/event-stream") || isTranslated {
             await stream(attempt, response, watch, mailbox)
         } else {
             await answer(attempt, response, watch, mailbox)

@@ -236,7 +236,7 @@ async def one_loop(here: World, key: str, provider: str, is_stream: bool) -> Non
 @case
 async def provider_features() -> None:
     """Several choices, pictures, blocked prompts, caches and searches; what cannot be translated is refused by name and costs nothing."""
-    models = ["talk", "many", "blocked", "search", "cached"]
+    models = ["talk", "many", "blocked", "search", "cached", "whole"]
     async with world(models, kinds=["ant", "gem", "oai"]) as here:
         check, key = here.check, await here.gateway.user("alice", 1000)
         for is_stream in (False, True):
@@ -251,6 +251,13 @@ async def provider_features() -> None:
                 check.equal((found["finish"], found["text"]), ("content_filter", ""), "the answer")
                 await here.settled("alice")
                 check_billed(check, settlement(await here.gateway.events(), response.header("x-request-id")), BILLED["blocked"])
+        for provider in ("gem", "ant"):
+            with check.about("a whole answer where a stream was asked for", provider):
+                response = await ask(here, key, f"{provider}:whole", here.name("whole"), True)
+                found = gathered(chunks_of(response.body))
+                check.equal((found["text"], found["finish"]), ("".join(TEXT), "stop"), "the stream")
+                await here.settled("alice")
+                check_billed(check, settlement(await here.gateway.events(), response.header("x-request-id")), BILLED["talk"])
         await pictures(here, key)
         await untranslatable(here, key)
 

@@ -76,7 +76,7 @@ def default(schema: dict, turn: int) -> object:
 
 def reply(model: str, asked: Asked) -> Reply | None:
     """The reply of a model; None: there is no such model."""
-    name = "talk" if model in [*BREAKS, "slow"] or model.startswith("flaky-") else model
+    name = "talk" if model in [*BREAKS, "slow", "whole"] or model.startswith("flaky-") else model
     if name not in BILLED:
         return None
     base = Reply(BILLED[name], TEXT)
@@ -467,7 +467,7 @@ def answer(dialect: str, model: str, request: dict, is_stream: bool, key: str, e
     found_reply = reply(model, wanted)
     if found_reply is None:
         return refusal(dialect, 404, f"model: {model}")
-    if not is_stream:
+    if not is_stream or model == "whole":
         return document({
             "messages": lambda: anthropic_whole(model, found_reply), "responses": lambda: response(model, found_reply),
             "gemini": lambda: gemini_whole(model, found_reply, wanted.choices),
