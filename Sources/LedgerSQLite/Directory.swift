@@ -7,19 +7,29 @@ public struct User: Hashable, Sendable {
     public let id: AccountID
     public var alias: String?
     public var email: String?
+    public var name: String?
+    public var avatarURL: String?
+    /// `user` where nothing else was given; it gives no right here.
+    public var role: String?
     public var budgetID: String?
     /// A JSON object, as it was given.
     public var metadata: String
     public let createdAt: Timestamp
     public var updatedAt: Timestamp
+    public internal(set) var lastLoginAt: Timestamp?
+    /// Whether a login has made the account and its sign-up bonus is not yet known to be in the ledger.
+    public internal(set) var isSignupPending = false
 
     public init(
-        id: AccountID, alias: String? = nil, email: String? = nil, budgetID: String? = nil, metadata: String = "{}",
-        createdAt: Timestamp
+        id: AccountID, alias: String? = nil, email: String? = nil, name: String? = nil, avatarURL: String? = nil,
+        role: String? = nil, budgetID: String? = nil, metadata: String = "{}", createdAt: Timestamp
     ) {
         self.id = id
         self.alias = alias
         self.email = email
+        self.name = name
+        self.avatarURL = avatarURL
+        self.role = role
         self.budgetID = budgetID
         self.metadata = metadata
         self.createdAt = createdAt
@@ -60,7 +70,7 @@ public struct APIKey: Hashable, Sendable {
 ///
 /// Every change is one transaction, durable when it returns.
 public struct Directory: Sendable {
-    private let pool: DatabasePool
+    let pool: DatabasePool
 
     public init(_ ledger: SQLiteLedger) {
         pool = ledger.pool
@@ -68,35 +78,34 @@ public struct Directory: Sendable {
 
     // MARK: Users
 
-    private static let userColumns = "user_id, alias, email, budget_id, metadata, created_at, updated_at"
+    static let userColumns = """
+        user_id, alias, email, name, avatar_url, role, budget_id, metadata, created_at, updated_at, last_login_at,
+        signup_pending
+        """
 
     /// Adds a user; false where there is one of that id. An erased user's id can be used again.
     public func insert(_ user: User) async throws -> Bool {
         try await write { db in
             try db.execute(
                 sql: """
-                    INSERT INTO users (user_id, alias, email, budget_id, metadata, created_at, updated_at)
-                    VALUES (?, ?, ?, ?, ?, ?, ?)
+                    INSERT INTO users (user_id, alias, email, name, avatar_url, role, budget_id, metadata, created_at,
+                        updated_at)
+                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                     ON CONFLICT (user_id) DO UPDATE SET alias = excluded.alias, email = excluded.email,
-                        budget_id = excluded.budget_id, metadata = excluded.metadata, created_at = excluded.created_at,
+                        name = excluded.name, avatar_url = excluded.avatar_url, role = excluded.role, budget_id = excluded.budget_id, metadata = excluded.metadata, created_at = excluded.created_at,
                         updated_at = excluded.updated_at, deleted_at = NULL
                     WHERE deleted_at IS NOT NULL
                     """,
                 arguments: [
-                    user.id.rawValue, user.alias, user.email, user.budgetID, user.metadata,
-                    user.createdAt.microseconds, user.updatedAt.microseconds,
+                    user.id.rawValue, user.alias, user.email, user.name, user.avatarURL, user.role, user.budgetID,
+                    user.metadata, user.createdAt.microseconds, user.updatedAt.microseconds,
                 ])
             return db.changesCount > 0
         }
     }
 
     public func user(_ id: AccountID) async throws -> User? {
-        try await pool.read { db in
-            try Row.fetchOne(
-                db, sql: "SELECT \(Self.userColumns) FROM users WHERE user_id = ? AND deleted_at IS NULL",
-                arguments: [id.rawValue]
-            ).map { try User(row: $0) }
-        }
+        try await pool.read { try Self.user(id, in: $0) }
     }
 
     /// Users in the order of their creation: pages do not shift when others are added.
@@ -127,14 +136,16 @@ public struct Directory: Sendable {
         }
     }
 
-    /// Erases what is known of a person, and their keys' names; gives the hashes of the keys that are void now, or nil where there is
-    /// no such user. The rows stay as tombstones: the usage log refers to them.
+    /// Erases what is known of a person, their identities, sessions and their keys' names; gives the hashes of the keys that are void now, or
+    /// nil where there is no such user. The rows of the user and the keys stay as tombstones: the usage log refers to them.
     public func erase(_ id: AccountID, at now: Timestamp) async throws -> [[UInt8]]? {
         try await write { db in
             try db.execute(
                 sql: """
-                    UPDATE users SET alias = NULL, email = NULL, budget_id = NULL, metadata = '{}', updated_at = ?,
-                        deleted_at = ? WHERE user_id = ? AND deleted_at IS NULL
+                    UPDATE users SET alias = NULL, email = NULL, name = NULL, avatar_url = NULL, role = NULL,
+                        budget_id = NULL, metadata = '{}', updated_at = ?, deleted_at = ?, last_login_at = NULL,
+                        signup_pending = 0
+                    WHERE user_id = ? AND deleted_at IS NULL
                     """, arguments: [now.microseconds, now.microseconds, id.rawValue])
             guard db.changesCount > 0 else { return nil }
             let hashes = try Row.fetchAll(
@@ -149,7 +160,12 @@ public struct Directory: Sendable {
                     UPDATE api_keys SET is_active = 0, key_name = NULL, metadata = '{}', deleted_at = ?
                     WHERE user_id = ? AND deleted_at IS NULL
                     """, arguments: [now.microseconds, id.rawValue])
-            try db.execute(sql: "DELETE FROM request_keys WHERE account = ?", arguments: [id.rawValue])
+            for statement in [
+                "DELETE FROM request_keys WHERE account = ?", "DELETE FROM identities WHERE user_id = ?",
+                "DELETE FROM login_codes WHERE user_id = ?", "DELETE FROM sessions WHERE user_id = ?",
+            ] {
+                try db.execute(sql: statement, arguments: [id.rawValue])
+            }
             return hashes
         }
     }
@@ -161,17 +177,19 @@ public struct Directory: Sendable {
 
     /// Adds a key of a user that exists.
     public func insert(_ key: APIKey) async throws {
-        try await write { db in
-            try db.execute(
-                sql: """
-                    INSERT INTO api_keys (id, key_hash, key_name, user_id, is_active, metadata, created_at, expires_at)
-                    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-                    """,
-                arguments: [
-                    key.id, key.hash.data, key.name, key.user.rawValue, key.isActive, key.metadata,
-                    key.createdAt.microseconds, key.expiresAt?.microseconds,
-                ])
-        }
+        try await write { try Self.insert(key, into: $0) }
+    }
+
+    private static func insert(_ key: APIKey, into db: Database) throws {
+        try db.execute(
+            sql: """
+                INSERT INTO api_keys (id, key_hash, key_name, user_id, is_active, metadata, created_at, expires_at)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                """,
+            arguments: [
+                key.id, key.hash.data, key.name, key.user.rawValue, key.isActive, key.metadata,
+                key.createdAt.microseconds, key.expiresAt?.microseconds,
+            ])
     }
 
     public func key(id: String) async throws -> APIKey? {
@@ -202,6 +220,25 @@ public struct Directory: Sendable {
             sql += " ORDER BY created_at, id LIMIT ? OFFSET ?"
             arguments += [limit, skip]
             return try Row.fetchAll(db, sql: sql, arguments: arguments).map { try APIKey(row: $0) }
+        }
+    }
+
+    /// Puts a key in the place of its user's keys of the same name, in one transaction; gives the hashes of those, which are void now. Their rows
+    /// stay, and with them what the usage log refers to.
+    public func replaceKeys(by key: APIKey, at now: Timestamp) async throws -> [[UInt8]] {
+        try await write { db in
+            let replaced = try Row.fetchAll(
+                db,
+                sql: """
+                    UPDATE api_keys SET is_active = 0, deleted_at = ?
+                    WHERE user_id = ? AND key_name = ? AND deleted_at IS NULL RETURNING key_hash
+                    """, arguments: [now.microseconds, key.user.rawValue, key.name]
+            ).map { row in
+                let hash: Data = row["key_hash"]
+                return Array(hash)
+            }
+            try Self.insert(key, into: db)
+            return replaced
         }
     }
 
@@ -248,7 +285,7 @@ public struct Directory: Sendable {
     }
 
     /// A write that runs to its end also where the caller's task is cancelled (GRDB would roll it back).
-    private func write<T: Sendable>(_ body: @escaping @Sendable (Database) throws -> T) async throws -> T {
+    func write<T: Sendable>(_ body: @escaping @Sendable (Database) throws -> T) async throws -> T {
         let pool = pool
         return try await Task { try await pool.write(body) }.value
     }
@@ -256,17 +293,21 @@ public struct Directory: Sendable {
 
 extension [UInt8] {
     /// As what GRDB binds as a blob.
-    fileprivate var data: Data { Data(self) }
+    var data: Data { Data(self) }
 }
 
 extension User {
-    fileprivate init(row: Row) throws {
+    init(row: Row) throws {
         let id: String = row["user_id"]
         guard let id = AccountID(rawValue: id) else { throw StoreError.corrupt("a user has no valid id") }
         self.init(
-            id: id, alias: row["alias"], email: row["email"], budgetID: row["budget_id"], metadata: row["metadata"],
+            id: id, alias: row["alias"], email: row["email"], name: row["name"], avatarURL: row["avatar_url"],
+            role: row["role"], budgetID: row["budget_id"], metadata: row["metadata"],
             createdAt: Timestamp(microseconds: row["created_at"]))
         updatedAt = Timestamp(microseconds: row["updated_at"])
+        let lastLoginAt: Int64? = row["last_login_at"]
+        self.lastLoginAt = lastLoginAt.map(Timestamp.init(microseconds:))
+        isSignupPending = row["signup_pending"]
     }
 }
 

@@ -50,7 +50,7 @@ enum Schema {
         }
     }
 
-    static let migrations: [String] = [ledgerV1]
+    static let migrations: [String] = [ledgerV1, peopleV2]
 
     private static let ledgerV1 = """
         CREATE TABLE events (
@@ -195,5 +195,95 @@ enum Schema {
             PRIMARY KEY (account, key)
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX request_keys_by_age ON request_keys (created_at);
+        """
+
+    /// Who people are and how they come in: logins, sessions, budgets.
+    ///
+    /// Secrets are kept as their SHA-256. Nothing here is in an event, and all of a person's can be erased.
+    private static let peopleV2 = """
+        ALTER TABLE users ADD COLUMN name TEXT;
+        ALTER TABLE users ADD COLUMN avatar_url TEXT;
+        ALTER TABLE users ADD COLUMN role TEXT;
+        ALTER TABLE users ADD COLUMN last_login_at INTEGER;
+        -- 1 from the login that made the account until its sign-up bonus is in the ledger.
+        ALTER TABLE users ADD COLUMN signup_pending INTEGER NOT NULL DEFAULT 0 CHECK (signup_pending IN (0, 1));
+
+        CREATE TABLE identities (
+            provider TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            user_id TEXT NOT NULL REFERENCES users (user_id),
+            email TEXT,
+            email_verified INTEGER NOT NULL CHECK (email_verified IN (0, 1)),
+            name TEXT,
+            avatar_url TEXT,
+            created_at INTEGER NOT NULL,
+            last_login_at INTEGER,
+            PRIMARY KEY (provider, subject)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX identities_by_user ON identities (user_id);
+        -- SQLite's lower() changes ASCII letters only: no two e-mails become one that only look alike.
+        CREATE INDEX identities_by_email ON identities (lower(email));
+        -- Who has had the sign-up bonus, as a digest that outlives an erasure.
+        CREATE TABLE bonus_marks (
+            mark BLOB PRIMARY KEY CHECK (length(mark) = 32)
+        ) STRICT, WITHOUT ROWID;
+
+        CREATE TABLE login_attempts (
+            state BLOB PRIMARY KEY CHECK (length(state) = 32),
+            provider TEXT NOT NULL,
+            nonce TEXT NOT NULL,
+            verifier TEXT NOT NULL,
+            callback TEXT NOT NULL,
+            client_type TEXT,
+            client_state TEXT,
+            challenge TEXT,
+            browser BLOB,
+            expires_at INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX login_attempts_by_age ON login_attempts (expires_at);
+        CREATE TABLE login_codes (
+            hash BLOB PRIMARY KEY CHECK (length(hash) = 32),
+            user_id TEXT NOT NULL REFERENCES users (user_id),
+            client_type TEXT,
+            challenge TEXT,
+            expires_at INTEGER NOT NULL,
+            used_at INTEGER,
+            session TEXT
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX login_codes_by_age ON login_codes (expires_at);
+        CREATE INDEX login_codes_by_user ON login_codes (user_id);
+
+        CREATE TABLE sessions (
+            id TEXT PRIMARY KEY,
+            user_id TEXT NOT NULL REFERENCES users (user_id),
+            device TEXT NOT NULL,
+            created_at INTEGER NOT NULL,
+            last_used_at INTEGER NOT NULL,
+            expires_at INTEGER NOT NULL,
+            revoked_at INTEGER
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX sessions_by_user ON sessions (user_id, created_at, id);
+        CREATE INDEX sessions_by_end ON sessions (expires_at);
+        -- A session's refresh tokens, each the successor of one before.
+        CREATE TABLE refresh_tokens (
+            hash BLOB PRIMARY KEY CHECK (length(hash) = 32),
+            session TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+            expires_at INTEGER NOT NULL,
+            used_at INTEGER,
+            successor BLOB CHECK (length(successor) = 32),
+            sealed_successor BLOB
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX refresh_tokens_by_session ON refresh_tokens (session);
+
+        CREATE TABLE budgets (
+            budget_id TEXT PRIMARY KEY,
+            max_budget_micro_usd INTEGER CHECK (max_budget_micro_usd >= 0),
+            duration_seconds INTEGER CHECK (duration_seconds > 0),
+            created_at INTEGER NOT NULL,
+            updated_at INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX users_by_budget ON users (budget_id) WHERE budget_id IS NOT NULL;
+
+        CREATE INDEX usage_log_by_time ON usage_log (account, recorded_at, position);
         """
 }

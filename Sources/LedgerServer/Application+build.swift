@@ -1,4 +1,5 @@
 import AsyncHTTPClient
+import Authentication
 import HTTPTypes
 import Hummingbird
 import HummingbirdCore
@@ -93,7 +94,11 @@ struct Gateway: Sendable {
         let directory = Directory(ledger)
         let balances = SQLiteBalances(ledger)
         let usage = SQLiteUsage(ledger)
-        let authenticator = Authenticator(masterKey: configuration.masterKey, directory: directory)
+        let security = SecurityLog(logger: logger)
+        let issuer = await issuer()
+        let authenticator = Authenticator(
+            masterKeys: configuration.masterKeys, directory: directory, tokens: issuer?.tokens,
+            failuresPerMinute: limits.failedCredentialsPerMinute, security: security)
         let registry = RequestRegistry(limits: limits, logger: logger)
         let usageService = UsageService(follower: UsageFollower(events: ledger, usage: usage), logger: logger)
         let demoBase = DemoBase()
@@ -102,7 +107,10 @@ struct Gateway: Sendable {
         }
 
         let router = Router(context: GatewayContext.self, options: .autoGenerateHeadEndpoints)
-        router.add(middleware: GatewayMiddleware(logger: logger))
+        let routes = RouteTable()
+        router.add(
+            middleware: GatewayMiddleware(
+                logger: logger, routes: routes, trustedProxies: configuration.trustedProxies))
         router.add(middleware: GatewayCORS(origins: Set(configuration.corsOrigins)))
         HealthRoutes(writer: writer, registry: registry, follower: usageService, upstreams: upstreams).add(to: router)
         let users = UserRoutes(
@@ -117,6 +125,9 @@ struct Gateway: Sendable {
             admission: Admission(configuration: configuration, writer: writer), registry: registry,
             upstreams: upstreams, logger: logger
         ).add(to: router)
+
+        addLogin(to: router, authenticator, directory, issuer, client, security)
+        routes.fill(from: router)
 
         var http = ApplicationConfiguration(
             address: .hostname(configuration.host, port: configuration.port), serverName: nil)
@@ -150,6 +161,43 @@ struct Gateway: Sendable {
         // Beyond the registry's own bound: something hangs, and what is on disk is all that counts.
         group.maximumGracefulShutdownDuration = .seconds(limits.shutdownGraceSeconds + 30)
         try await ServiceGroup(configuration: group).run()
+    }
+
+    /// What makes tokens; nil where only keys are used.
+    private func issuer() async -> SessionIssuer? {
+        guard let terms = configuration.tokens else { return nil }
+        let tokens = await AccessTokens(
+            signing: terms.signing, previous: terms.previous, issuer: configuration.login.publicURL)
+        return SessionIssuer(tokens: tokens, terms: terms)
+    }
+
+    private func addLogin(
+        to router: Router<GatewayContext>, _ authenticator: Authenticator, _ directory: Directory,
+        _ issuer: SessionIssuer?, _ client: HTTPClient, _ security: SecurityLog
+    ) {
+        let login = configuration.login
+        let limit = RequestLimit(perMinute: configuration.limits.authRequestsPerMinute, security: security)
+        let signUp = SignUp(writer: writer, directory: directory)
+        let asking = ProviderClient(client)
+        var providers: [String: any LoginProvider] = [:]
+        for provider in login.providers {
+            switch provider.kind {
+            case .oidc: providers[provider.name] = OpenIDProvider(provider, client: asking)
+            case .discord: providers[provider.name] = DiscordProvider(configuration: provider, client: asking)
+            }
+        }
+        LoginRoutes(
+            login: login, providers: providers, directory: directory, signUp: signUp, authenticator: authenticator,
+            limit: limit, security: security
+        ).add(to: router)
+        TokenRoutes(
+            providers: providers, directory: directory, signUp: signUp, authenticator: authenticator, issuer: issuer,
+            limit: limit, security: security
+        ).add(to: router)
+        SessionRoutes(
+            authenticator: authenticator, directory: directory,
+            publicKeys: issuer?.tokens.publicKeys ?? #"{"keys":[]}"#, security: security
+        ).add(to: router)
     }
 
     /// A logger for libraries: what they have to say is for debugging.

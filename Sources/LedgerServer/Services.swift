@@ -52,7 +52,7 @@ final class UsageService: Service {
     }
 }
 
-/// Small writes that can wait: when keys were last used, and the forgetting of old request keys.
+/// Small writes that can wait: when keys were last used, and the forgetting of old request keys, logins and sessions.
 struct HousekeepingService: Service {
     let authenticator: Authenticator
     let directory: Directory
@@ -74,6 +74,7 @@ struct HousekeepingService: Service {
             try await authenticator.flushUses()
             let oldest = SystemClock.now().advanced(bySeconds: -3600 * Int64(limits.idempotencyHours))
             _ = try await directory.pruneRequestKeys(before: oldest)
+            try await directory.pruneLogins(at: SystemClock.now())
         } catch {
             logger.warning("housekeeping failed", metadata: ["error": "\(error)"])
         }

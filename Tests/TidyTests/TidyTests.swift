@@ -57,7 +57,10 @@ struct TidyTests {
         "Metering": ["Ledger", "WireJSON", "Glibc", "Musl", "Darwin"],
         "Translation": ["Metering", "WireJSON"],
         "Projections": ["Ledger"],
-        "LedgerSQLite": ["Ledger", "Projections", "GRDB", "GRDBSQLite", "Foundation", "Glibc", "Musl", "Darwin"],
+        "LedgerSQLite": [
+            "Ledger", "Projections", "Crypto", "GRDB", "GRDBSQLite", "Foundation", "Glibc", "Musl", "Darwin",
+        ],
+        "Authentication": ["Ledger", "Crypto", "JWTKit", "Foundation"],
         "replay": [
             "Ledger", "LedgerSQLite", "Projections", "WireJSON", "ArgumentParser", "Foundation", "Dispatch",
             "Synchronization",

@@ -43,6 +43,10 @@ struct Limits: Sendable {
     var circuitFailures = 5
     /// `circuit_open_seconds`: for how long.
     var circuitOpenSeconds = 30
+    /// `failed_credentials_per_minute`: wrong credentials that an address may send before it is told to wait; 0: any number.
+    var failedCredentialsPerMinute = 60
+    /// `auth_requests_per_minute`: calls of the login's routes from one address; 0: any number.
+    var authRequestsPerMinute = 60
 
     init() {}
 
@@ -70,6 +74,10 @@ struct Limits: Sendable {
         retryWaitSeconds = try section.integer("retry_wait_seconds", in: 0...300) ?? retryWaitSeconds
         circuitFailures = try section.integer("circuit_failures", in: 0...1000) ?? circuitFailures
         circuitOpenSeconds = try section.integer("circuit_open_seconds", in: 1...3600) ?? circuitOpenSeconds
+        failedCredentialsPerMinute =
+            try section.integer("failed_credentials_per_minute", in: 0...1_000_000) ?? failedCredentialsPerMinute
+        authRequestsPerMinute =
+            try section.integer("auth_requests_per_minute", in: 0...1_000_000) ?? authRequestsPerMinute
         try section.finish()
     }
 }
@@ -93,7 +101,13 @@ struct ServerConfiguration: Sendable {
     var databasePath: String
     var host: String
     var port: Int
-    var masterKey: String
+    /// The operator's keys; the first is `master_key`.
+    var masterKeys: [MasterKey]
+    /// nil: there are no tokens, only keys.
+    var tokens: TokenConfiguration?
+    var login: LoginConfiguration
+    /// The addresses of proxies whose `X-Forwarded-For` is believed.
+    var trustedProxies: Set<String>
     var providers: [String: ProviderConfiguration] = [:]
     /// Prices that seed the book, by `provider:model`.
     var pricing: [String: Price] = [:]
@@ -124,18 +138,18 @@ struct ServerConfiguration: Sendable {
             throw ConfigurationError("must be a whole number from 0 to 65535", key: "--port")
         }
         self.port = port ?? filePort ?? 8000
-        guard let masterKey = try file.secret("master_key"), !masterKey.isEmpty else {
+        masterKeys = try Self.masterKeys(&file, &warnings)
+        tokens = try Self.tokens(&file, &warnings)
+        login = try Self.login(&file, host: self.host, port: self.port)
+        guard tokens != nil || (login.providers.isEmpty && login.portalURL == nil) else {
             throw ConfigurationError(
-                "is missing: set it in the file (for instance to ${GATEWAY_MASTER_KEY}), as GATEWAY_MASTER_KEY or by master_key_file",
-                key: "master_key")
+                "is missing, and people are to log in: set it (openssl rand -base64 48 makes a good one); the master key does not stand in for it",
+                key: "jwt_secret")
         }
-        guard masterKey.utf8.count >= 8 else {
-            throw ConfigurationError("must have at least 8 characters", key: "master_key")
-        }
-        self.masterKey = masterKey
-        for key in ["jwt_secret", "access_token_exp_minutes", "refresh_token_exp_days", "auth_base_url"] {
-            if try file.string(key) != nil { warnings.append("'\(key)' has no effect: there is no login yet") }
-        }
+        trustedProxies = Set(
+            (try file.string("trusted_proxies") ?? "").split(separator: ",").map {
+                $0.trimmingCharacters(in: .whitespaces)
+            })
         for key in ["auto_migrate", "image_dump_enabled", "image_dump_dir", "test_model_override"]
         where file.ignore(key) {
             warnings.append("'\(key)' is ignored")

@@ -1,7 +1,6 @@
 import Hummingbird
 import Ledger
 import NIOCore
-import Synchronization
 
 /// What is known of a request while it is handled.
 struct GatewayContext: RequestContext, Sendable {
@@ -10,11 +9,14 @@ struct GatewayContext: RequestContext, Sendable {
     let requestID: Ledger.RequestID
     /// The client's connection.
     let channel: any Channel
+    /// Where the request comes from; the connection's, until the middleware has looked at the proxies' headers.
+    var clientAddress: ClientAddress
 
     init(source: ApplicationRequestContextSource) {
         coreContext = CoreRequestContextStorage(source: source)
         channel = source.channel
         requestID = Ledger.RequestID.random()
+        clientAddress = ClientAddress(source.channel.remoteAddress, forwardedFor: [], trusted: [])
     }
 }
 

@@ -285,4 +285,6 @@ extension HTTPField.Name {
     static let apiKey = named("x-api-key")
     static let anthropicVersion = named("anthropic-version")
     static let anthropicBeta = named("anthropic-beta")
+    static let forwardedFor = named("x-forwarded-for")
+    static let referrerPolicy = named("referrer-policy")
 }

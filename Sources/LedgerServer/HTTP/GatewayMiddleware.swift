@@ -7,11 +7,19 @@ import Logging
 struct GatewayMiddleware: RouterMiddleware {
     typealias Context = GatewayContext
     let logger: Logger
+    let routes: RouteTable
+    let trustedProxies: Set<String>
 
     func handle(
         _ request: Request, context: Context, next: @concurrent (Request, Context) async throws -> Response
     ) async throws -> Response {
         let start = ContinuousClock.now
+        var context = context
+        if !trustedProxies.isEmpty {
+            context.clientAddress = ClientAddress(
+                context.channel.remoteAddress, forwardedFor: request.headers[values: .forwardedFor],
+                trusted: trustedProxies)
+        }
         var response: Response
         do {
             response = try await next(request, context)
@@ -37,7 +45,7 @@ struct GatewayMiddleware: RouterMiddleware {
         case let error as GatewayError: answer = error
         case let error as LedgerError: answer = GatewayError(error)
         case let error as HTTPError where error.status == .notFound:
-            answer = GatewayError(.notFound, "not_found", "Not Found")
+            answer = routes.refusal(of: request)
         case let error as any HTTPResponseError where error.status.code < 500:
             answer = GatewayError(error.status, "invalid_request", error.status.reasonPhrase)
         default:

@@ -20,7 +20,7 @@ struct AccountRoutes: Sendable {
 
     /// The balance in micro-dollars, as clients of the old gateway expect it, and in credits.
     @Sendable func balance(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        let user = try await authenticator.user(of: request)
+        let user = try await authenticator.user(of: request, context)
         guard let balance = try await balances.balance(of: user, at: SystemClock.now()) else {
             throw GatewayError.userNotFound
         }
@@ -58,7 +58,7 @@ struct AccountRoutes: Sendable {
 
     /// Adds credits without expiry. With an `Idempotency-Key` the same request adds them once, however often it comes.
     @Sendable func topup(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        try await authenticator.demandMaster(request)
+        let actor = try await authenticator.demand(.bill, request, context).actor
         let fields = try await BodyFields(request)
         let id = try AccountID(field: "user_id", fields)
         guard let text = try fields.decimal("amount") else { throw GatewayError.missing("amount") }
@@ -81,7 +81,7 @@ struct AccountRoutes: Sendable {
         }
         let grant = GrantCredits(
             key: key, pool: .topup, source: .purchase, amount: amount, reference: try fields.string("source"),
-            actor: "master")
+            actor: actor)
         let receipt = try await writer.submit(Command(account: id, action: .grant(grant)))
         var headers: HTTPFields = [:]
         if receipt.isRepeat { headers[.idempotencyReplayed] = "true" }

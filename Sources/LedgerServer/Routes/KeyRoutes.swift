@@ -1,3 +1,4 @@
+import Authentication
 import Foundation
 import HTTPTypes
 import Hummingbird
@@ -21,7 +22,7 @@ struct KeyRoutes: Sendable {
 
     /// Makes a key, for a user that is created where it is unknown. The answer is the only place where the key is ever shown.
     @Sendable func create(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        try await authenticator.demandMaster(request)
+        let actor = try await authenticator.demand(.operate, request, context).actor
         let fields = try await BodyFields(request)
         let id = UUID().uuidString.lowercased()
         let now = SystemClock.now()
@@ -32,15 +33,16 @@ struct KeyRoutes: Sendable {
             guard let own = AccountID(rawValue: "apikey-\(id)") else { throw GatewayError.missing("user_id") }
             user = own
         }
-        let token = KeyToken()
+        let token = SecretToken(.key)
         let key = APIKey(
-            id: id, hash: KeyToken.hash(token.text), name: try fields.string("key_name"), user: user,
+            id: id, hash: token.hash, name: try fields.string("key_name"), user: user,
             metadata: try fields.object("metadata") ?? "{}", createdAt: now,
             expiresAt: try fields.instant("expires_at"))
         if try await directory.user(user) == nil {
-            _ = try await users.create(User(id: user, createdAt: now), blocked: false)
+            _ = try await users.create(User(id: user, createdAt: now), blocked: false, actor: actor)
         }
         try await directory.insert(key)
+        authenticator.security.note(.keyCreated, context, ["key": key.id, "user": user.rawValue, "actor": actor])
         return Response.json { json in
             json.beginObject()
             json.field("id", key.id)
@@ -51,7 +53,7 @@ struct KeyRoutes: Sendable {
     }
 
     @Sendable func list(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        try await authenticator.demandMaster(request)
+        try await authenticator.demand(.read, request, context)
         let page = try Page(request)
         var user: AccountID?
         if let name = request.uri.queryParameters["user_id"] {
@@ -67,13 +69,13 @@ struct KeyRoutes: Sendable {
     }
 
     @Sendable func show(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        try await authenticator.demandMaster(request)
+        try await authenticator.demand(.read, request, context)
         let key = try await key(context)
         return Response.json { key.write(to: &$0) }
     }
 
     @Sendable func update(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        try await authenticator.demandMaster(request)
+        let actor = try await authenticator.demand(.operate, request, context).actor
         var key = try await key(context)
         let fields = try await BodyFields(request)
         if fields.has("key_name") { key.name = try fields.string("key_name") }
@@ -82,16 +84,18 @@ struct KeyRoutes: Sendable {
         if let metadata = try fields.object("metadata") { key.metadata = metadata }
         guard try await directory.update(key) else { throw Self.notFound(key.id) }
         authenticator.forget([key.hash])
+        authenticator.security.note(.keyChanged, context, ["key": key.id, "actor": actor])
         let changed = key
         return Response.json { changed.write(to: &$0) }
     }
 
     /// Voids a key. Its usage history stays.
     @Sendable func delete(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        try await authenticator.demandMaster(request)
+        let actor = try await authenticator.demand(.operate, request, context).actor
         let key = try await key(context)
         guard try await directory.deleteKey(id: key.id, at: SystemClock.now()) else { throw Self.notFound(key.id) }
         authenticator.forget([key.hash])
+        authenticator.security.note(.keyDeleted, context, ["key": key.id, "actor": actor])
         return Response(status: .noContent)
     }
 

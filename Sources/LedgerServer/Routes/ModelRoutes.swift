@@ -26,7 +26,8 @@ struct ModelRoutes: Sendable {
     // MARK: Asking a model
 
     private func ask(_ endpoint: Endpoint, _ request: Request, _ context: GatewayContext) async throws -> Response {
-        let principal = try await authenticator.principal(of: request)
+        let principal = try await authenticator.principal(of: request, context)
+        if principal.user == nil { try authenticator.demand(.operate, of: principal, context) }
         let bytes = try await request.wholeBody(upTo: configuration.limits.maxBodyBytes)
         let asked = try await EventLoopTaskExecutor.offLoop(bytes.count) {
             // The media figures depend on the model, which the body names: it is looked up in a first, cheap pass.
@@ -191,7 +192,7 @@ struct ModelRoutes: Sendable {
 
     /// The models that have a price, in OpenAI's shape.
     @Sendable func models(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        _ = try await authenticator.principal(of: request)
+        _ = try await authenticator.principal(of: request, context)
         let now = SystemClock.now()
         let prices = writer.prices
         return Response.json { json in

@@ -18,7 +18,7 @@ struct PricingRoutes: Sendable {
 
     /// Sets a price from now on. Charges keep the price at which their request was admitted.
     @Sendable func set(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        try await authenticator.demandMaster(request)
+        let actor = try await authenticator.demand(.operate, request, context).actor
         let fields = try await BodyFields(request)
         let name = try fields.requiredString("model_key")
         guard let model = ModelKey(name)?.description else {
@@ -40,7 +40,7 @@ struct PricingRoutes: Sendable {
         guard let price = Price(rates: try Self.rates(fields), longContext: tier, webSearch: search) else {
             throw GatewayError.missing("input_price_per_million")
         }
-        _ = try await writer.submit(.setPrice(SetPrice(model: model, price: price, actor: "master")))
+        _ = try await writer.submit(.setPrice(SetPrice(model: model, price: price, actor: actor)))
         return try response(model)
     }
 
@@ -86,10 +86,10 @@ struct PricingRoutes: Sendable {
     }
 
     @Sendable func remove(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        try await authenticator.demandMaster(request)
+        let actor = try await authenticator.demand(.operate, request, context).actor
         let model = modelKey(context)
         guard writer.prices.price(for: model, at: SystemClock.now()) != nil else { throw Self.notFound(model) }
-        _ = try await writer.submit(.removePrice(RemovePrice(model: model, actor: "master")))
+        _ = try await writer.submit(.removePrice(RemovePrice(model: model, actor: actor)))
         return Response(status: .noContent)
     }
 

@@ -24,35 +24,35 @@ struct UserRoutes: Sendable {
     }
 
     @Sendable func create(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        try await authenticator.demandMaster(request)
+        let actor = try await authenticator.demand(.operate, request, context).actor
         let fields = try await BodyFields(request)
         let id = try AccountID(field: "user_id", fields)
         let user = User(
             id: id, alias: try fields.string("alias"), budgetID: try fields.string("budget_id"),
             metadata: try fields.object("metadata") ?? "{}", createdAt: SystemClock.now())
         let blocked = try fields.bool("blocked") ?? false
-        guard try await create(user, blocked: blocked) else {
+        guard try await create(user, blocked: blocked, actor: actor) else {
             throw GatewayError(.conflict, "user_exists", "User with id '\(id)' already exists")
         }
         return try await render(user)
     }
 
     /// Opens an account on the FREE plan, where there is none, and adds its user; false where that exists. No bonus comes by this door.
-    func create(_ user: User, blocked: Bool) async throws -> Bool {
+    func create(_ user: User, blocked: Bool, actor: String) async throws -> Bool {
         _ = try await writer.submit(Command(account: user.id, action: .open(plan: "FREE")))
         // An id that was erased before may come again: what the account was blocked for then does not bind now.
         guard try await directory.insert(user) else { return false }
-        try await setBlocked(user.id, blocked)
+        try await setBlocked(user.id, blocked, actor)
         return true
     }
 
-    private func setBlocked(_ id: AccountID, _ blocked: Bool) async throws {
-        let action: Command.Action = blocked ? .block(actor: "master") : .unblock(actor: "master")
+    private func setBlocked(_ id: AccountID, _ blocked: Bool, _ actor: String) async throws {
+        let action: Command.Action = blocked ? .block(actor: actor) : .unblock(actor: actor)
         _ = try await writer.submit(Command(account: id, action: action))
     }
 
     @Sendable func list(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        try await authenticator.demandMaster(request)
+        try await authenticator.demand(.read, request, context)
         let page = try Page(request)
         var bodies: [[UInt8]] = []
         for user in try await directory.users(skip: page.skip, limit: page.limit) {
@@ -66,12 +66,12 @@ struct UserRoutes: Sendable {
     }
 
     @Sendable func show(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        try await authenticator.demandMaster(request)
+        try await authenticator.demand(.read, request, context)
         return try await render(try await user(context))
     }
 
     @Sendable func update(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        try await authenticator.demandMaster(request)
+        let actor = try await authenticator.demand(.operate, request, context).actor
         var user = try await user(context)
         let fields = try await BodyFields(request)
         if fields.has("alias") { user.alias = try fields.string("alias") }
@@ -80,25 +80,27 @@ struct UserRoutes: Sendable {
         let blocked = try fields.bool("blocked")
         user.updatedAt = SystemClock.now()
         guard try await directory.update(user) else { throw Self.notFound(user.id.rawValue) }
-        if let blocked { try await setBlocked(user.id, blocked) }
+        if let blocked { try await setBlocked(user.id, blocked, actor) }
         return try await render(user)
     }
 
     /// Erases the person and voids their keys. The account stays in the ledger, blocked, with what it has.
     @Sendable func delete(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        try await authenticator.demandMaster(request)
+        let actor = try await authenticator.demand(.operate, request, context).actor
         let user = try await user(context)
-        _ = try await writer.submit(Command(account: user.id, action: .block(actor: "master")))
+        _ = try await writer.submit(Command(account: user.id, action: .block(actor: actor)))
         guard let hashes = try await directory.erase(user.id, at: SystemClock.now()) else {
             throw Self.notFound(user.id.rawValue)
         }
         authenticator.forget(hashes)
+        authenticator.forget(of: user.id)
+        authenticator.security.note(.userErased, context, ["user": user.id.rawValue, "actor": actor])
         return Response(status: .noContent)
     }
 
     /// The user's settled requests, newest first.
     @Sendable func log(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        try await authenticator.demandMaster(request)
+        try await authenticator.demand(.read, request, context)
         let user = try await user(context)
         let page = try Page(request)
         let rows = try await usage.log(of: user.id, skip: page.skip, limit: page.limit)
@@ -171,7 +173,8 @@ extension UsageRow {
         json.beginObject()
         json.field("id", request.rawValue)
         json.field("user_id", account.rawValue)
-        json.nullable("api_key_id", keyID)
+        // What was asked for in a session has no key.
+        json.nullable("api_key_id", keyID.flatMap { $0.hasPrefix("session:") ? nil : $0 })
         json.field("timestamp", recordedAt.description)
         json.field("model", name?.model ?? model)
         json.nullable("provider", name?.provider)

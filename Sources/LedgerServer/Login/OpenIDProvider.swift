@@ -1,0 +1,128 @@
+import Authentication
+import Foundation
+import Ledger
+
+/// A provider of OpenID Connect, found by its discovery document (OpenID Connect Discovery 1.0).
+///
+/// The document and the keys are kept for an hour. A token that names an unknown key makes the keys be fetched anew, a few times a minute at
+/// most: that is how a provider's rotation of its keys is followed.
+actor OpenIDProvider: LoginProvider {
+    nonisolated let configuration: LoginProviderConfiguration
+    private let client: ProviderClient
+    private var discovered: (document: Document, at: ContinuousClock.Instant)?
+    private var keys: (keys: ProviderKeys, at: ContinuousClock.Instant)?
+    /// When keys were last fetched because a token named an unknown one.
+    private var refetches: [ContinuousClock.Instant] = []
+
+    private static let keptFor = Duration.seconds(3600)
+    private static let refetchesPerMinute = 5
+
+    init(_ configuration: LoginProviderConfiguration, client: ProviderClient) {
+        self.configuration = configuration
+        self.client = client
+    }
+
+    private struct Document: Decodable, Sendable {
+        let issuer: String
+        let authorization_endpoint: String
+        let token_endpoint: String
+        let jwks_uri: String
+        let token_endpoint_auth_methods_supported: [String]?
+    }
+
+    private struct TokenAnswer: Decodable {
+        let id_token: String
+    }
+
+    func authorizationURL(
+        state: String, nonce: String, challenge: String, redirectURI: String
+    ) async throws(IdentityFault) -> String {
+        authorizationURL(
+            try await document().authorization_endpoint, state: state, challenge: challenge, redirectURI: redirectURI,
+            more: [("nonce", nonce)])
+    }
+
+    func claims(
+        code: String, verifier: String, nonce: String, redirectURI: String
+    ) async throws(IdentityFault) -> ProviderClaims {
+        let document = try await document()
+        var form = [
+            ("grant_type", "authorization_code"), ("code", code), ("redirect_uri", redirectURI),
+            ("code_verifier", verifier),
+        ]
+        var basic: (String, String)?
+        let methods = document.token_endpoint_auth_methods_supported ?? ["client_secret_basic"]
+        if configuration.clientSecret.isEmpty {
+            form.append(("client_id", configuration.clientID))
+        } else if methods.contains("client_secret_basic") {
+            basic = (configuration.clientID, configuration.clientSecret)
+        } else {
+            form += [("client_id", configuration.clientID), ("client_secret", configuration.clientSecret)]
+        }
+        let body = try await client.post(document.token_endpoint, form: form, basic: basic)
+        guard let answer = try? JSONDecoder().decode(TokenAnswer.self, from: Data(body)) else {
+            throw .provider("the token endpoint gave no id_token")
+        }
+        return try await verify(answer.id_token, nonce: nonce, audiences: [configuration.clientID])
+    }
+
+    func claims(token: String) async throws(IdentityFault) -> ProviderClaims {
+        try await verify(token, nonce: nil, audiences: [configuration.clientID] + configuration.audiences)
+    }
+
+    private func verify(
+        _ token: String, nonce: String?, audiences: [String]
+    ) async throws(IdentityFault) -> ProviderClaims {
+        let rules = IDTokenRules(
+            provider: configuration.name, issuer: configuration.base, audiences: audiences, nonce: nonce,
+            requiresVerifiedEmail: configuration.requiresVerifiedEmail)
+        do {
+            return try await rules.verify(token, keys: try await currentKeys(), at: SystemClock.now())
+        } catch .unknownKey {
+            guard mayRefetch() else { throw .unknownKey }
+            return try await rules.verify(token, keys: try await fetchKeys(), at: SystemClock.now())
+        }
+    }
+
+    private func document() async throws(IdentityFault) -> Document {
+        if let discovered, discovered.at.duration(to: .now) < Self.keptFor { return discovered.document }
+        let base = configuration.base.hasSuffix("/") ? String(configuration.base.dropLast()) : configuration.base
+        let body = try await client.get(base + "/.well-known/openid-configuration")
+        guard let document = try? JSONDecoder().decode(Document.self, from: Data(body)) else {
+            throw .provider("the discovery document cannot be read")
+        }
+        // Section 4.3: or else one provider could speak for another.
+        guard document.issuer == configuration.base else { throw .issuer }
+        for endpoint in [document.authorization_endpoint, document.token_endpoint, document.jwks_uri] {
+            guard Self.isSafe(endpoint) else { throw .provider("an endpoint is not https") }
+        }
+        discovered = (document, .now)
+        return document
+    }
+
+    private static func isSafe(_ endpoint: String) -> Bool {
+        guard let url = URL(string: endpoint), let host = url.host, !host.isEmpty else { return false }
+        return url.scheme == "https"
+            || (url.scheme == "http" && ["127.0.0.1", "localhost", "::1", "[::1]"].contains(host))
+    }
+
+    private func currentKeys() async throws(IdentityFault) -> ProviderKeys {
+        if let keys, keys.at.duration(to: .now) < Self.keptFor { return keys.keys }
+        return try await fetchKeys()
+    }
+
+    private func fetchKeys() async throws(IdentityFault) -> ProviderKeys {
+        guard let fetched = ProviderKeys(jwks: try await client.get(try await document().jwks_uri)) else {
+            throw .provider("the key set cannot be read")
+        }
+        keys = (fetched, .now)
+        return fetched
+    }
+
+    private func mayRefetch() -> Bool {
+        refetches.removeAll { $0.duration(to: .now) > .seconds(60) }
+        guard refetches.count < Self.refetchesPerMinute else { return false }
+        refetches.append(.now)
+        return true
+    }
+}
