@@ -93,6 +93,7 @@ struct Gateway: Sendable {
         let directory = Directory(ledger)
         let balances = SQLiteBalances(ledger)
         let usage = SQLiteUsage(ledger)
+        let budgets = Budgets(ledger)
         let authenticator = Authenticator(masterKey: configuration.masterKey, directory: directory)
         let registry = RequestRegistry(limits: limits, logger: logger)
         let usageService = UsageService(follower: UsageFollower(events: ledger, usage: usage), logger: logger)
@@ -106,11 +107,17 @@ struct Gateway: Sendable {
         router.add(middleware: GatewayCORS(origins: Set(configuration.corsOrigins)))
         HealthRoutes(writer: writer, registry: registry, follower: usageService, upstreams: upstreams).add(to: router)
         let users = UserRoutes(
-            authenticator: authenticator, writer: writer, directory: directory, balances: balances, usage: usage)
+            authenticator: authenticator, writer: writer, directory: directory, balances: balances, usage: usage,
+            budgets: budgets)
         users.add(to: router)
         KeyRoutes(authenticator: authenticator, users: users, directory: directory).add(to: router)
         PricingRoutes(authenticator: authenticator, writer: writer).add(to: router)
         AccountRoutes(authenticator: authenticator, writer: writer, directory: directory, balances: balances).add(
+            to: router)
+        ProfileRoutes(authenticator: authenticator, directory: directory, balances: balances, usage: usage).add(
+            to: router)
+        BudgetRoutes(authenticator: authenticator, budgets: budgets).add(to: router)
+        SubscriptionRoutes(authenticator: authenticator, writer: writer, directory: directory, balances: balances).add(
             to: router)
         ModelRoutes(
             configuration: configuration, authenticator: authenticator, writer: writer,

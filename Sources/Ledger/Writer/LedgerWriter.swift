@@ -79,6 +79,7 @@ public final class LedgerWriter: Sendable {
         var isScheduled = false
         var health = WriterHealth.healthy
         var prices = PriceBook()
+        var plans = PlanBook()
     }
 
     private let configuration: Configuration
@@ -96,9 +97,12 @@ public final class LedgerWriter: Sendable {
     ) throws(StoreError) {
         self.configuration = configuration
         let core = try WriterCore(store: store, configuration: configuration, clock: clock)
-        let prices = core.prices
+        let (prices, plans) = (core.prices, core.plans)
         self.core = Mutex(core)
-        state.withLock { $0.prices = prices }
+        state.withLock { state in
+            state.prices = prices
+            state.plans = plans
+        }
     }
 
     public var health: WriterHealth { state.withLock { $0.health } }
@@ -108,6 +112,9 @@ public final class LedgerWriter: Sendable {
 
     /// The price book as of the last committed batch.
     public var prices: PriceBook { state.withLock { $0.prices } }
+
+    /// The plans on offer as of the last committed batch.
+    public var plans: PlanBook { state.withLock { $0.plans } }
 
     // MARK: Commands
 
@@ -209,12 +216,13 @@ public final class LedgerWriter: Sendable {
                 for submission in batch { submission.reply(.failure(.stopped)) }
                 continue
             }
-            let ((results, failure), prices) = core.withLock { core in
+            let ((results, failure), prices, plans) = core.withLock { core in
                 let written = core.write(batch)
-                return ((written.results, written.failure), core.prices)
+                return ((written.results, written.failure), core.prices, core.plans)
             }
             state.withLock { state in
                 state.prices = prices
+                state.plans = plans
                 switch (failure, state.health) {
                 case (.syncFailed(let detail)?, _): state.health = .stopped(.syncFailed(detail))
                 case (.corrupt(let detail)?, _): state.health = .stopped(.corrupt(detail))

@@ -5,7 +5,7 @@ struct WriterCore {
     private let snapshotInterval: Int64
     private var head: LedgerHead
     private(set) var prices: PriceBook
-    private var plans: PlanBook
+    private(set) var plans: PlanBook
     private var cache: AccountCache
     private var scratch: [UInt8] = []
 
