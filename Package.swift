@@ -135,7 +135,8 @@ let package = Package(
         .testTarget(
             name: "LedgerServerTests",
             dependencies: [
-                "LedgerServer", "Ledger", "Metering", .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                "LedgerServer", "Ledger", "LedgerSQLite", "Metering", "Projections", "Fuzzing",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOHTTP1", package: "swift-nio"),
             ],

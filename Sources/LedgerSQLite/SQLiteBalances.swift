@@ -4,7 +4,7 @@ public import Projections
 
 /// Reads balances. They are written in the transaction of the events, so they are never behind.
 public struct SQLiteBalances: Sendable {
-    private let reader: any DatabaseReader
+    let reader: any DatabaseReader
 
     public init(_ ledger: SQLiteLedger) {
         reader = ledger.pool

@@ -5,7 +5,7 @@ public import Projections
 /// The usage read models on SQLite: ``UsageStore`` and what is read from it.
 public struct SQLiteUsage: UsageStore {
     static let projection = "usage"
-    private let writer: any DatabaseWriter
+    let writer: any DatabaseWriter
     /// The tables: the live ones, or those of a rebuild.
     private let tables: UsageTables
 
@@ -88,13 +88,18 @@ public struct SQLiteUsage: UsageStore {
 
     // MARK: Reading
 
+    /// The columns of a row of the log.
+    static let rowColumns = """
+        position, account, request, recorded_at, key_id, model, endpoint, status, detail, prompt_tokens, cached_tokens,
+        completion_tokens, estimated, cost_pico_usd, credits, reversed
+        """
+
     /// An account's settled requests, newest first.
     public func log(of account: AccountID, skip: Int, limit: Int) async throws -> [UsageRow] {
         try await writer.read { db in
             let sql = """
-                SELECT position, account, request, recorded_at, key_id, model, endpoint, status, detail, prompt_tokens,
-                    cached_tokens, completion_tokens, estimated, cost_pico_usd, credits, reversed
-                FROM usage_log WHERE account = ? ORDER BY position DESC LIMIT ? OFFSET ?
+                SELECT \(Self.rowColumns) FROM usage_log WHERE account = ?
+                ORDER BY recorded_at DESC, position DESC LIMIT ? OFFSET ?
                 """
             return try Row.fetchAll(db, sql: sql, arguments: [account.rawValue, limit, skip])
                 .map { try UsageRow(row: $0) }

@@ -282,6 +282,7 @@ enum Schema {
             created_at INTEGER NOT NULL,
             updated_at INTEGER NOT NULL
         ) STRICT, WITHOUT ROWID;
+        CREATE INDEX budgets_by_creation ON budgets (created_at, budget_id);
         CREATE INDEX users_by_budget ON users (budget_id) WHERE budget_id IS NOT NULL;
 
         CREATE INDEX usage_log_by_time ON usage_log (account, recorded_at, position);

@@ -99,6 +99,7 @@ struct Gateway: Sendable {
         let authenticator = Authenticator(
             masterKeys: configuration.masterKeys, directory: directory, tokens: issuer?.tokens,
             failuresPerMinute: limits.failedCredentialsPerMinute, security: security)
+        let budgets = Budgets(ledger)
         let registry = RequestRegistry(limits: limits, logger: logger)
         let usageService = UsageService(follower: UsageFollower(events: ledger, usage: usage), logger: logger)
         let demoBase = DemoBase()
@@ -114,11 +115,17 @@ struct Gateway: Sendable {
         router.add(middleware: GatewayCORS(origins: Set(configuration.corsOrigins)))
         HealthRoutes(writer: writer, registry: registry, follower: usageService, upstreams: upstreams).add(to: router)
         let users = UserRoutes(
-            authenticator: authenticator, writer: writer, directory: directory, balances: balances, usage: usage)
+            authenticator: authenticator, writer: writer, directory: directory, balances: balances, usage: usage,
+            budgets: budgets)
         users.add(to: router)
         KeyRoutes(authenticator: authenticator, users: users, directory: directory).add(to: router)
         PricingRoutes(authenticator: authenticator, writer: writer).add(to: router)
         AccountRoutes(authenticator: authenticator, writer: writer, directory: directory, balances: balances).add(
+            to: router)
+        ProfileRoutes(authenticator: authenticator, directory: directory, balances: balances, usage: usage).add(
+            to: router)
+        BudgetRoutes(authenticator: authenticator, budgets: budgets).add(to: router)
+        SubscriptionRoutes(authenticator: authenticator, writer: writer, directory: directory, balances: balances).add(
             to: router)
         ModelRoutes(
             configuration: configuration, authenticator: authenticator, writer: writer,

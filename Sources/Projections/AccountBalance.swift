@@ -52,6 +52,14 @@ public struct AccountBalance: Hashable, Sendable {
         available = Credits(clamping: sum - Int128(held.nanos))
     }
 
+    /// The grants in the order in which charges burn them.
+    public var burnDown: [OpenGrant] {
+        grants.sorted { left, right in
+            BurnDownPlace(pool: left.pool, expiresAt: left.expiresAt, id: left.id)
+                < BurnDownPlace(pool: right.pool, expiresAt: right.expiresAt, id: right.id)
+        }
+    }
+
     /// What is left in each pool.
     public var pools: [(pool: Pool, remaining: Credits)] {
         Pool.allCases.map { pool in

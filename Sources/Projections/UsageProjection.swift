@@ -131,7 +131,8 @@ public struct UsageDay: Hashable, Sendable {
         costPicoUSD = Self.sum(costPicoUSD, other.costPicoUSD)
     }
 
-    private static func sum<Number: FixedWidthInteger>(_ left: Number, _ right: Number) -> Number {
+    /// The sum, or the largest number where it does not fit.
+    static func sum<Number: FixedWidthInteger>(_ left: Number, _ right: Number) -> Number {
         let (sum, overflow) = left.addingReportingOverflow(right)
         return overflow ? .max : sum
     }

@@ -15,9 +15,27 @@ public struct Grant: Hashable, Sendable {
         expiresAt.map { $0 <= instant } ?? false
     }
 
-    /// The burn-down order: priority, then the earliest expiry (never last), then the order in which they were granted.
+    /// Whether it is burnt before another: see ``BurnDownPlace``.
     static func burnsBefore(_ left: Grant, _ right: Grant) -> Bool {
-        if left.pool.priority != right.pool.priority { return left.pool.priority < right.pool.priority }
+        BurnDownPlace(pool: left.pool, expiresAt: left.expiresAt, id: left.id)
+            < BurnDownPlace(pool: right.pool, expiresAt: right.expiresAt, id: right.id)
+    }
+}
+
+/// A grant's place in the burn-down order: priority, then the earliest expiry (never last), then the order in which they were granted.
+public struct BurnDownPlace: Comparable, Sendable {
+    private let priority: Int
+    private let expiresAt: Timestamp?
+    private let id: GrantID
+
+    public init(pool: Pool, expiresAt: Timestamp?, id: GrantID) {
+        priority = pool.priority
+        self.expiresAt = expiresAt
+        self.id = id
+    }
+
+    public static func < (left: BurnDownPlace, right: BurnDownPlace) -> Bool {
+        if left.priority != right.priority { return left.priority < right.priority }
         if left.expiresAt != right.expiresAt {
             guard let leftExpiry = left.expiresAt else { return false }
             guard let rightExpiry = right.expiresAt else { return true }

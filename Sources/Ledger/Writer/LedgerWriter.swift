@@ -113,7 +113,7 @@ public final class LedgerWriter: Sendable {
     /// The price book as of the last committed batch.
     public var prices: PriceBook { state.withLock { $0.prices } }
 
-    /// The plans as of the last committed batch.
+    /// The plans on offer as of the last committed batch.
     public var plans: PlanBook { state.withLock { $0.plans } }
 
     // MARK: Commands

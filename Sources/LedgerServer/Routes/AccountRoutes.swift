@@ -51,6 +51,20 @@ struct AccountRoutes: Sendable {
                 json.endObject()
             }
             json.endArray()
+            // What is spent first comes first, and with it what expires when.
+            json.name("grants")
+            json.beginArray()
+            for grant in balance.burnDown {
+                json.beginObject()
+                json.field("id", grant.id)
+                json.field("pool", grant.pool.rawValue)
+                json.field("source", grant.source.rawValue)
+                json.field("amount", grant.amount)
+                json.field("remaining", grant.remaining)
+                json.nullable("expires_at", grant.expiresAt)
+                json.endObject()
+            }
+            json.endArray()
             json.endObject()
             json.endObject()
         }
@@ -68,17 +82,8 @@ struct AccountRoutes: Sendable {
                 message: "Input should be a number of credits with at most nine decimals, up to 1000000000")
         }
         guard try await directory.user(id) != nil else { throw GatewayError.userNotFound }
-        let key: String
-        if let header = request.headers[.idempotencyKey] {
-            guard (1...255).contains(header.utf8.count), header.utf8.allSatisfy({ (0x20...0x7E).contains($0) }) else {
-                throw GatewayError(
-                    .badRequest, "invalid_idempotency_key",
-                    "Idempotency-Key must be 1 to 255 printable ASCII characters")
-            }
-            key = "topup:\(header)"
-        } else {
-            key = "topup:\(context.requestID)"
-        }
+        let header = try request.idempotencyKey()
+        let key = "topup:\(header ?? context.requestID.rawValue)"
         let grant = GrantCredits(
             key: key, pool: .topup, source: .purchase, amount: amount, reference: try fields.string("source"),
             actor: actor)

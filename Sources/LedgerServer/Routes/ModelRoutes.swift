@@ -136,12 +136,7 @@ struct ModelRoutes: Sendable {
     }
 
     private func requestKey(_ request: Request, account: AccountID, _ chat: ModelRequest) throws -> RequestKey? {
-        guard let key = request.headers[.idempotencyKey] else { return nil }
-        guard (1...255).contains(key.utf8.count), key.utf8.allSatisfy({ (0x20...0x7E).contains($0) }) else {
-            throw GatewayError(
-                .badRequest, "invalid_idempotency_key", "Idempotency-Key must be 1 to 255 printable ASCII characters")
-        }
-        return RequestKey(account: account, key: key, bodyHash: chat.fingerprint)
+        try request.idempotencyKey().map { RequestKey(account: account, key: $0, bodyHash: chat.fingerprint) }
     }
 
     /// The model that a name stands for: from the map, else `provider:model` or `provider/model`, else the one model of that name that has a

@@ -13,6 +13,7 @@ struct UserRoutes: Sendable {
     let directory: Directory
     let balances: SQLiteBalances
     let usage: SQLiteUsage
+    let budgets: Budgets
 
     func add(to router: some RouterMethods<GatewayContext>) {
         router.post("/v1/users", use: create)
@@ -28,7 +29,7 @@ struct UserRoutes: Sendable {
         let fields = try await BodyFields(request)
         let id = try AccountID(field: "user_id", fields)
         let user = User(
-            id: id, alias: try fields.string("alias"), budgetID: try fields.string("budget_id"),
+            id: id, alias: try fields.string("alias"), budgetID: try await budget(in: fields),
             metadata: try fields.object("metadata") ?? "{}", createdAt: SystemClock.now())
         let blocked = try fields.bool("blocked") ?? false
         guard try await create(user, blocked: blocked, actor: actor) else {
@@ -55,9 +56,9 @@ struct UserRoutes: Sendable {
         try await authenticator.demand(.read, request, context)
         let page = try Page(request)
         var bodies: [[UInt8]] = []
-        for user in try await directory.users(skip: page.skip, limit: page.limit) {
-            bodies.append(try await json(user))
-        }
+        let users = try await directory.users(skip: page.skip, limit: page.limit)
+        let spend = try await usage.costs(of: users.map(\.id))
+        for user in users { bodies.append(try await json(user, spend: spend[user.id] ?? 0)) }
         return Response.json { json in
             json.beginArray()
             for body in bodies { json.raw(body) }
@@ -75,7 +76,7 @@ struct UserRoutes: Sendable {
         var user = try await user(context)
         let fields = try await BodyFields(request)
         if fields.has("alias") { user.alias = try fields.string("alias") }
-        if fields.has("budget_id") { user.budgetID = try fields.string("budget_id") }
+        if fields.has("budget_id") { user.budgetID = try await budget(in: fields) }
         if let metadata = try fields.object("metadata") { user.metadata = metadata }
         let blocked = try fields.bool("blocked")
         user.updatedAt = SystemClock.now()
@@ -119,24 +120,31 @@ struct UserRoutes: Sendable {
         return user
     }
 
+    /// The budget that a body names; a 404 where there is none of that id.
+    private func budget(in fields: BodyFields) async throws -> String? {
+        guard let id = try fields.string("budget_id") else { return nil }
+        guard try await budgets.budget(id) != nil else { throw GatewayError.budgetNotFound(id) }
+        return id
+    }
+
     private static func notFound(_ id: String) -> GatewayError {
         GatewayError(.notFound, "user_not_found", "User with id '\(id)' not found")
     }
 
     private func render(_ user: User) async throws -> Response {
-        let body = try await json(user)
+        let body = try await json(user, spend: try await usage.cost(of: user.id))
         return Response.json { $0.raw(body) }
     }
 
-    private func json(_ user: User) async throws -> [UInt8] {
-        let cost = try await usage.cost(of: user.id)
+    private func json(_ user: User, spend: Int128) async throws -> [UInt8] {
+        let identities = try await directory.identities(of: user.id)
         let balance = try await balances.balance(of: user.id, at: SystemClock.now())
         var json = JSONWriter()
         json.beginObject()
         json.field("user_id", user.id.rawValue)
         json.nullable("alias", user.alias)
         json.nullable("email", user.email)
-        json.usd("spend", picoUSD: cost)
+        json.usd("spend", picoUSD: spend)
         json.nullable("budget_id", user.budgetID)
         json.nullable("budget_started_at", String?.none)
         json.nullable("next_budget_reset_at", String?.none)
@@ -147,6 +155,15 @@ struct UserRoutes: Sendable {
         json.raw(user.metadata)
         json.name("linked_accounts")
         json.beginArray()
+        for identity in identities {
+            json.beginObject()
+            json.field("provider", identity.provider)
+            json.field("provider_account_id", identity.subject)
+            json.nullable("email", identity.email)
+            json.nullable("name", identity.name)
+            json.nullable("avatar_url", identity.avatarURL)
+            json.endObject()
+        }
         json.endArray()
         json.endObject()
         return json.bytes

@@ -1,0 +1,117 @@
+import GRDB
+public import Ledger
+
+/// What users may spend in a period: a figure that is kept and shown.
+public struct Budget: Hashable, Sendable {
+    public let id: String
+    /// Micro-USD; nil: no bound.
+    public var maxMicroUSD: Int64?
+    /// The rolling period, in seconds; nil: for ever.
+    public var durationSeconds: Int64?
+    public let createdAt: Timestamp
+    public var updatedAt: Timestamp
+
+    public init(id: String, maxMicroUSD: Int64?, durationSeconds: Int64?, createdAt: Timestamp) {
+        self.id = id
+        self.maxMicroUSD = maxMicroUSD
+        self.durationSeconds = durationSeconds
+        self.createdAt = createdAt
+        updatedAt = createdAt
+    }
+}
+
+/// The budgets that users can be attached to: an ordinary table in the ledger's database, and in none of its events.
+///
+/// Every change is one transaction, durable when it returns.
+public struct Budgets: Sendable {
+    /// What became of a deletion.
+    public enum Deletion: Hashable, Sendable {
+        case deleted
+        case unknown
+        /// Users are attached to it: nothing was deleted.
+        case inUse
+    }
+
+    private let pool: DatabasePool
+    private static let columns = "budget_id, max_budget_micro_usd, duration_seconds, created_at, updated_at"
+
+    public init(_ ledger: SQLiteLedger) {
+        pool = ledger.pool
+    }
+
+    /// Adds a budget.
+    public func insert(_ budget: Budget) async throws {
+        try await write { db in
+            try db.execute(
+                sql: """
+                    INSERT INTO budgets (budget_id, max_budget_micro_usd, duration_seconds, created_at, updated_at)
+                    VALUES (?, ?, ?, ?, ?)
+                    """,
+                arguments: [
+                    budget.id, budget.maxMicroUSD, budget.durationSeconds, budget.createdAt.microseconds,
+                    budget.updatedAt.microseconds,
+                ])
+        }
+    }
+
+    public func budget(_ id: String) async throws -> Budget? {
+        try await pool.read { db in
+            try Row.fetchOne(
+                db, sql: "SELECT \(Self.columns) FROM budgets WHERE budget_id = ?", arguments: [id]
+            ).map { Budget(row: $0) }
+        }
+    }
+
+    /// Budgets in the order of their creation: pages do not shift when others are added.
+    public func budgets(skip: Int, limit: Int) async throws -> [Budget] {
+        try await pool.read { db in
+            try Row.fetchAll(
+                db,
+                sql: "SELECT \(Self.columns) FROM budgets ORDER BY created_at, budget_id LIMIT ? OFFSET ?",
+                arguments: [limit, skip]
+            ).map { Budget(row: $0) }
+        }
+    }
+
+    /// Writes what can change of a budget; false where there is none.
+    public func update(_ budget: Budget) async throws -> Bool {
+        try await write { db in
+            try db.execute(
+                sql: """
+                    UPDATE budgets SET max_budget_micro_usd = ?, duration_seconds = ?, updated_at = ?
+                    WHERE budget_id = ?
+                    """,
+                arguments: [
+                    budget.maxMicroUSD, budget.durationSeconds, budget.updatedAt.microseconds, budget.id,
+                ])
+            return db.changesCount > 0
+        }
+    }
+
+    /// Deletes a budget that no user is attached to.
+    public func delete(_ id: String) async throws -> Deletion {
+        try await write { db in
+            let isUsed = try Bool.fetchOne(
+                db, sql: "SELECT EXISTS (SELECT 1 FROM users WHERE budget_id = ? AND deleted_at IS NULL)",
+                arguments: [id])
+            if isUsed ?? false { return .inUse }
+            try db.execute(sql: "DELETE FROM budgets WHERE budget_id = ?", arguments: [id])
+            return db.changesCount > 0 ? .deleted : .unknown
+        }
+    }
+
+    /// A write that runs to its end also where the caller's task is cancelled (GRDB would roll it back).
+    private func write<T: Sendable>(_ body: @escaping @Sendable (Database) throws -> T) async throws -> T {
+        let pool = pool
+        return try await Task { try await pool.write(body) }.value
+    }
+}
+
+extension Budget {
+    fileprivate init(row: Row) {
+        self.init(
+            id: row["budget_id"], maxMicroUSD: row["max_budget_micro_usd"], durationSeconds: row["duration_seconds"],
+            createdAt: Timestamp(microseconds: row["created_at"]))
+        updatedAt = Timestamp(microseconds: row["updated_at"])
+    }
+}

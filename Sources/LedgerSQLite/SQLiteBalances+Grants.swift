@@ -1,0 +1,90 @@
+import GRDB
+public import Ledger
+
+/// A grant that was paid for.
+public struct Payment: Hashable, Sendable {
+    public let grant: GrantID
+    public let credits: Credits
+    public let paidAt: Timestamp
+
+    init(grant: GrantID, credits: Credits, paidAt: Timestamp) {
+        self.grant = grant
+        self.credits = credits
+        self.paidAt = paidAt
+    }
+}
+
+extension SQLiteBalances {
+    /// An account's grants that were paid for (`PURCHASE`, `SUBSCRIPTION`), newest first.
+    public func payments(of account: AccountID, skip: Int, limit: Int) async throws -> [Payment] {
+        try await reader.read { db in
+            // A grant's id is the version of its event.
+            let sql = """
+                SELECT grants.id, grants.amount, events.effective_at
+                FROM grants JOIN events ON events.account = grants.account AND events.version = grants.id
+                WHERE grants.account = ? AND grants.source IN (?, ?)
+                ORDER BY events.effective_at DESC, grants.id DESC LIMIT ? OFFSET ?
+                """
+            let arguments: StatementArguments = [
+                account.rawValue, GrantSource.purchase.rawValue, GrantSource.subscription.rawValue, limit, skip,
+            ]
+            return try Row.fetchAll(db, sql: sql, arguments: arguments).map { row in
+                Payment(
+                    grant: row["id"], credits: Credits(nanos: row["amount"]),
+                    paidAt: Timestamp(microseconds: row["effective_at"]))
+            }
+        }
+    }
+
+    /// The plan that an account is on; and, where that is not `wanted`, the version of the event that put it there. nil where there is no
+    /// such account.
+    ///
+    /// Both are of one moment. The account's events are searched from the last one back, which takes long where they are many: it is only
+    /// done where a plan is to be changed.
+    public func plan(
+        of account: AccountID, ifNot wanted: String
+    ) async throws -> (name: String, since: Int64?)? {
+        try await reader.read { db in
+            let plan = try String.fetchOne(
+                db, sql: "SELECT plan FROM balances WHERE account = ? AND plan IS NOT NULL",
+                arguments: [account.rawValue])
+            guard let plan else { return nil }
+            if plan == wanted { return (plan, nil) }
+            let sql = """
+                SELECT version FROM events WHERE account = ? AND type IN ('account_opened.v1', 'plan_changed.v1')
+                ORDER BY version DESC LIMIT 1
+                """
+            guard let since = try Int64.fetchOne(db, sql: sql, arguments: [account.rawValue]) else {
+                throw StoreError.corrupt("no event says why account '\(account)' is on its plan")
+            }
+            return (plan, since)
+        }
+    }
+
+    /// The last of an account's grants of a source before a version of its stream, and until when such grants last; nil where there is none.
+    /// A grant that never expires lasts until the last instant that can be told.
+    public func lastGrant(
+        of account: AccountID, source: GrantSource, before version: Int64
+    ) async throws -> (id: GrantID, until: Timestamp)? {
+        try await reader.read { db in
+            let sql = """
+                SELECT max(id) AS last, max(coalesce(expires_at, ?)) AS until FROM grants
+                WHERE account = ? AND source = ? AND id < ?
+                """
+            let arguments: StatementArguments = [Int64.max, account.rawValue, source.rawValue, version]
+            guard let row = try Row.fetchOne(db, sql: sql, arguments: arguments) else { return nil }
+            let last: Int64? = row["last"]
+            let until: Int64? = row["until"]
+            guard let last, let until else { return nil }
+            return (last, Timestamp(microseconds: until))
+        }
+    }
+
+    /// Whether an event is recorded under a key.
+    public func isRecorded(key: String) async throws -> Bool {
+        try await reader.read { db in
+            try Bool.fetchOne(
+                db, sql: "SELECT EXISTS (SELECT 1 FROM events WHERE key = ?)", arguments: [key]) ?? false
+        }
+    }
+}

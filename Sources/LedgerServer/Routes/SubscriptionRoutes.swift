@@ -1,0 +1,132 @@
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Ledger
+import LedgerSQLite
+import WireJSON
+
+/// `/v1/billing/subscription`: what the portal tells of subscriptions that are paid for elsewhere.
+///
+/// The portal's webhooks come more than once, in any order and at the same time. So the keys of what they lead to are made of what the
+/// account is at that moment: whatever comes again finds it done.
+struct SubscriptionRoutes: Sendable {
+    let authenticator: Authenticator
+    let writer: LedgerWriter
+    let directory: Directory
+    let balances: SQLiteBalances
+
+    private static let freePlan = "FREE"
+
+    func add(to router: some RouterMethods<GatewayContext>) {
+        router.post("/v1/billing/subscription", use: subscribe)
+        router.patch("/v1/billing/subscription/:user_id", use: update)
+    }
+
+    /// Puts an account on a plan, and grants the credits of a cycle that begins now, unless those of a cycle are still good.
+    @Sendable func subscribe(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let principal = try await authenticator.demand(.bill, request, context)
+        let header = try request.idempotencyKey()
+        let fields = try await BodyFields(request)
+        let id = try AccountID(field: "user_id", fields)
+        let name = try fields.requiredString("plan_name")
+        guard let plan = writer.plans.plans[name] else {
+            throw GatewayError(.notFound, "plan_not_found", "Plan '\(name)' not found")
+        }
+        guard try await directory.user(id) != nil else { throw GatewayError.userNotFound }
+        let change = try await change(id, to: name, key: header.map { "subscribe:\($0)" })
+        try await grantCycle(of: plan, to: id, by: change?.event, actor: principal.actor)
+        return Self.response("Subscribed to \(name)", isRepeat: header != nil && change?.isRepeat == true)
+    }
+
+    /// Ends a subscription: the account is on the free plan again, and keeps until its expiry what was paid for.
+    @Sendable func update(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        try await authenticator.demand(.bill, request, context)
+        let header = try request.idempotencyKey()
+        let fields = try await BodyFields(request)
+        guard try fields.requiredString("status") == "CANCELLED" else {
+            throw GatewayError.validation(kind: "enum", field: "status", message: "Input should be 'CANCELLED'")
+        }
+        let notFound = GatewayError(.notFound, "subscription_not_found", "Active subscription not found")
+        let name = context.parameters.get("user_id")?.removingPercentEncoding ?? ""
+        guard let id = AccountID(rawValue: name), try await directory.user(id) != nil else { throw notFound }
+        let key = header.map { "cancel:\($0)" }
+        // What comes again is answered as before, though there is no subscription any more.
+        var isKnown = false
+        if let key { isKnown = try await balances.isRecorded(key: key) }
+        if !isKnown {
+            guard let current = try await balances.plan(of: id, ifNot: Self.freePlan), isPaid(current.name) else {
+                throw notFound
+            }
+        }
+        let change = try await change(id, to: Self.freePlan, key: key)
+        return Self.response("Status updated to CANCELLED", isRepeat: header != nil && change?.isRepeat == true)
+    }
+
+    /// A plan that is on offer no more is taken for a paid one: it can be left.
+    private func isPaid(_ name: String) -> Bool {
+        guard let plan = writer.plans.plans[name] else { return true }
+        return plan.microUSD > 0 || plan.cycleCredits > .zero
+    }
+
+    /// Puts an account on a plan; nil where it is on it and the client has sent no key of its own.
+    ///
+    /// Without the client's key, the ledger's is made of the event that put the account on the plan that it leaves: of several that leave it
+    /// for the same plan, one is recorded.
+    private func change(_ id: AccountID, to plan: String, key: String?) async throws -> Receipt? {
+        if let key {
+            let command = ChangePlan(key: key, plan: plan)
+            return try await writer.submit(Command(account: id, action: .changePlan(command)))
+        }
+        var attempts = 1
+        while true {
+            guard let current = try await balances.plan(of: id, ifNot: plan) else { throw GatewayError.userNotFound }
+            guard let since = current.since else { return nil }
+            let command = ChangePlan(key: "plan-change:\(id):\(since)", plan: plan)
+            do throws(LedgerError) {
+                return try await writer.submit(Command(account: id, action: .changePlan(command)))
+            } catch {
+                guard case .refused(.keyReused) = error, attempts < 5 else { throw error }
+                // It has just left for a third plan: from there, then.
+                attempts += 1
+            }
+        }
+    }
+
+    /// Grants the credits of a cycle that begins with the change of the plan (where nothing was changed, now), unless there were such credits
+    /// then that had not expired.
+    ///
+    /// Everything is looked at as it was at the change, so that a request that comes again, however late, finds what the first one found. The
+    /// grant's key names the last grant before it: of several that find the same, one is recorded, and the others are refused or repeats.
+    private func grantCycle(
+        of plan: Plan, to id: AccountID, by change: RecordedEvent?, actor: String
+    ) async throws {
+        guard plan.cycleCredits > .zero else { return }
+        let begin = change?.recordedAt ?? SystemClock.now()
+        let last = try await balances.lastGrant(of: id, source: .subscription, before: change?.version ?? .max)
+        if let last, last.until > begin { return }
+        let grant = GrantCredits(
+            key: "subscription:\(id):\(last?.id ?? 0)", pool: .subscription, source: .subscription,
+            amount: plan.cycleCredits, expiresAt: begin.advanced(bySeconds: plan.cycleSeconds),
+            reason: "subscribed to \(plan.name)", actor: actor)
+        do throws(LedgerError) {
+            _ = try await writer.submit(Command(account: id, action: .grant(grant)))
+        } catch {
+            switch error {
+            // Another call has granted the cycle, or the one that was asked for is over.
+            case .refused(.keyReused), .refused(.instantInThePast): return
+            default: throw error
+            }
+        }
+    }
+
+    private static func response(_ detail: String, isRepeat: Bool) -> Response {
+        var headers: HTTPFields = [:]
+        if isRepeat { headers[.idempotencyReplayed] = "true" }
+        return Response.json(headers: headers) { json in
+            json.beginObject()
+            json.field("success", true)
+            json.field("detail", detail)
+            json.endObject()
+        }
+    }
+}
