@@ -63,6 +63,7 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
+        .target(name: "COpenAPI", exclude: ["openapi.yaml"]),
         .systemLibrary(name: "CPostgres", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .target(
             name: "OldGateway",
@@ -74,6 +75,7 @@ let package = Package(
             dependencies: [
                 "Ledger", "LedgerSQLite", "Projections", "Metering", "Translation", "WireJSON", "Authentication",
                 "OldGateway",
+                "COpenAPI",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Crypto", package: "swift-crypto"),

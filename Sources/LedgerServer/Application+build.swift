@@ -133,6 +133,7 @@ struct Gateway: Sendable {
             upstreams: upstreams, logger: logger
         ).add(to: router)
 
+        DescriptionRoutes().add(to: router)
         addLogin(to: router, authenticator, directory, issuer, client, security)
         routes.fill(from: router)
 
