@@ -53,10 +53,16 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
+        .systemLibrary(name: "CPostgres", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+        .target(
+            name: "OldGateway",
+            dependencies: ["CPostgres", .product(name: "GRDB", package: "GRDB.swift")],
+            swiftSettings: strict
+        ),
         .executableTarget(
             name: "LedgerServer",
             dependencies: [
-                "Ledger", "LedgerSQLite", "Projections", "Metering", "Translation", "WireJSON",
+                "Ledger", "LedgerSQLite", "Projections", "Metering", "Translation", "WireJSON", "OldGateway",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Crypto", package: "swift-crypto"),
@@ -110,10 +116,14 @@ let package = Package(
         .testTarget(
             name: "LedgerServerTests",
             dependencies: [
-                "LedgerServer", "Ledger", "Metering", .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                "LedgerServer", "Ledger", "LedgerSQLite", "Metering", "OldGateway",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOHTTP1", package: "swift-nio"),
             ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "OldGatewayTests", dependencies: ["OldGateway", .product(name: "GRDB", package: "GRDB.swift")],
             swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests", dependencies: ["LedgerServer", "replay"], exclude: ["harness"], swiftSettings: strict

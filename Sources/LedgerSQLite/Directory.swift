@@ -60,7 +60,7 @@ public struct APIKey: Hashable, Sendable {
 ///
 /// Every change is one transaction, durable when it returns.
 public struct Directory: Sendable {
-    private let pool: DatabasePool
+    let pool: DatabasePool
 
     public init(_ ledger: SQLiteLedger) {
         pool = ledger.pool

@@ -58,6 +58,7 @@ struct TidyTests {
         "Translation": ["Metering", "WireJSON"],
         "Projections": ["Ledger"],
         "LedgerSQLite": ["Ledger", "Projections", "GRDB", "GRDBSQLite", "Foundation", "Glibc", "Musl", "Darwin"],
+        "OldGateway": ["CPostgres", "GRDB", "Foundation"],
         "replay": [
             "Ledger", "LedgerSQLite", "Projections", "WireJSON", "ArgumentParser", "Foundation", "Dispatch",
             "Synchronization",
