@@ -67,15 +67,14 @@ let package = Package(
         .systemLibrary(name: "CPostgres", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .target(
             name: "OldGateway",
-            dependencies: ["CPostgres", "Ledger", .product(name: "GRDB", package: "GRDB.swift")],
+            dependencies: ["CPostgres", .product(name: "GRDB", package: "GRDB.swift")],
             swiftSettings: strict
         ),
         .executableTarget(
             name: "LedgerServer",
             dependencies: [
                 "Ledger", "LedgerSQLite", "Projections", "Metering", "Translation", "WireJSON", "Authentication",
-                "OldGateway",
-                "COpenAPI",
+                "OldGateway", "COpenAPI",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Crypto", package: "swift-crypto"),
@@ -137,11 +136,14 @@ let package = Package(
         .testTarget(
             name: "LedgerServerTests",
             dependencies: [
-                "LedgerServer", "Ledger", "LedgerSQLite", "Metering", "Projections", "Fuzzing",
+                "LedgerServer", "Ledger", "LedgerSQLite", "Metering", "Projections", "Fuzzing", "OldGateway",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOHTTP1", package: "swift-nio"),
             ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "OldGatewayTests", dependencies: ["OldGateway", .product(name: "GRDB", package: "GRDB.swift")],
             swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests", dependencies: ["LedgerServer", "replay"], exclude: ["harness"], swiftSettings: strict

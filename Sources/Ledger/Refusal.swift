@@ -18,6 +18,8 @@ public enum Refusal: Error, Hashable, Sendable {
     case boundOutOfRange
     /// A price cannot start to apply, nor a grant expire, at an instant that has passed.
     case instantInThePast
+    /// Usage cannot be imported from an instant that is yet to come.
+    case instantInTheFuture
     /// No such plan.
     case planUnknown(name: String)
     /// No such account.

@@ -260,6 +260,16 @@ public final class LedgerView {
         return day ?? nil
     }
 
+    /// The last UTC day that requests of an import belong to; nil where nothing was imported.
+    ///
+    /// It is what the usage log says: a log that says otherwise than the events is found where the two are compared.
+    public func lastImportedDay() throws -> Int64? {
+        let latest = try Int64.fetchOne(
+            db, sql: "SELECT max(recorded_at) FROM usage_log WHERE request >= ? AND request < ?",
+            arguments: [RequestID.importedPrefix, RequestID.importedPrefix.keyBehind])
+        return latest.map { Timestamp(microseconds: $0).utcDay }
+    }
+
     /// How many sums of days are stored.
     public func usageDayCount() throws -> Int64 {
         try Int64.fetchOne(db, sql: "SELECT count(*) FROM usage_days") ?? 0

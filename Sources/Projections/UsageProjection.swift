@@ -1,19 +1,20 @@
 public import Ledger
 
-/// A settled request, as the usage log shows it.
+/// A settled request, or one that the old gateway served, as the usage log shows it.
 public struct UsageRow: Hashable, Sendable {
     /// The position of the event that settled it; rows are in this order.
     public let position: Int64
     public let account: AccountID
     public let request: RequestID
+    /// When it was settled; of an imported one, when the old gateway served it.
     public let recordedAt: Timestamp
     public let keyID: String?
     /// `provider:model`.
     public let model: String
     public let endpoint: String
-    /// Whether it was charged; a request that was released is an error.
+    /// Whether it was charged; a request that was released is an error. Of an imported one, what the old gateway says.
     public let isSuccess: Bool
-    /// How it ended: an ``Outcome`` or a ``ReleaseReason``.
+    /// How it ended: an ``Outcome`` or a ``ReleaseReason``; `imported` or a word for the error of one that was imported.
     public let detail: String
     public let promptTokens: Int64
     public let cachedTokens: Int64
@@ -47,7 +48,7 @@ public struct UsageRow: Hashable, Sendable {
         self.reversed = reversed
     }
 
-    /// The row that an event leads to; nil for events that settle no request.
+    /// The row that an event leads to; nil for events that are about no request's end.
     public init?(_ recorded: RecordedEvent) {
         switch recorded.event {
         case .requestCharged(let event):
@@ -65,6 +66,15 @@ public struct UsageRow: Hashable, Sendable {
                 endpoint: event.origin.endpoint, isSuccess: false, detail: event.reason.rawValue, promptTokens: 0,
                 cachedTokens: 0, completionTokens: 0, isEstimated: false, costPicoUSD: 0, credits: .zero,
                 reversed: .zero)
+        case .usageImported(let event):
+            // It cost what it cost in the old gateway; here it was charged nothing.
+            self.init(
+                position: recorded.position, account: recorded.account, request: event.request,
+                recordedAt: recorded.effectiveAt, keyID: event.origin.keyID, model: event.origin.model,
+                endpoint: event.origin.endpoint, isSuccess: event.status == .success,
+                detail: event.error ?? "imported", promptTokens: event.promptTokens,
+                cachedTokens: event.cachedTokens, completionTokens: event.completionTokens, isEstimated: false,
+                costPicoUSD: event.costPicoUSD, credits: .zero, reversed: .zero)
         default: return nil
         }
     }

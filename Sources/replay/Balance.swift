@@ -35,6 +35,8 @@ struct Balance: ParsableCommand {
                 try view.scan(account: id) { row, _ in
                     let event = try row.decoded()
                     if let instant, event.effectiveAt > instant { return true }
+                    // What was imported counts from before the account was opened, and says nothing of what it had.
+                    if case .usageImported = event.event, !folded.isOpen { return true }
                     folded.apply(event.event, effectiveAt: event.effectiveAt)
                     latest = max(latest, event.recordedAt)
                     return true

@@ -52,12 +52,15 @@ final class FoldThread: Sendable {
     private let finishedDays = Mutex<[UsageDay.Key: UsageDay]>([:])
 
     init(
-        _ file: LedgerFile, part: Verification.Part, checkpoint: Int64, snapshots: [AccountID: Int64]
+        _ file: LedgerFile, part: Verification.Part, checkpoint: Int64, lastImportedDay: Int64?,
+        snapshots: [AccountID: Int64]
     ) throws {
         // A connection of its own: to look up charges, and to read the usage log beside the events. Its state of the database is no
         // older than the reader's, and what is compared by it never changes.
         let own = try LedgerFile(path: file.path)
-        state = Mutex(FoldState(own, part: part, checkpoint: checkpoint, snapshots: snapshots))
+        state = Mutex(
+            FoldState(
+                own, part: part, checkpoint: checkpoint, lastImportedDay: lastImportedDay, snapshots: snapshots))
     }
 
     /// Takes a batch, and gives an empty one for the next.
@@ -103,6 +106,7 @@ final class FoldThread: Sendable {
         queue.sync {
             state.withLock { state in
                 state.finishDay(into: finishedDays)
+                state.finishOpenDays(into: finishedDays)
                 return state.finish()
             }
         }
@@ -121,11 +125,20 @@ private struct FoldState {
     /// The UTC day of the last settled request, and the sums of that day.
     private var today = Int64.min
     private var days: [UsageDay.Key: UsageDay] = [:]
+    /// The last day that requests of an import belong to. It and the days before it have no end that could be waited for: what was
+    /// imported counts from when the old gateway served it, and may come behind anything.
+    private let lastImportedDay: Int64
+    /// The sums of those days.
+    private var openDays: [UsageDay.Key: UsageDay] = [:]
 
-    init(_ file: LedgerFile, part: Verification.Part, checkpoint: Int64, snapshots: [AccountID: Int64]) {
+    init(
+        _ file: LedgerFile, part: Verification.Part, checkpoint: Int64, lastImportedDay: Int64?,
+        snapshots: [AccountID: Int64]
+    ) {
         self.file = file
         self.part = part
         self.checkpoint = checkpoint
+        self.lastImportedDay = lastImportedDay ?? .min
         self.snapshots = snapshots
         usage = UsageCursor(file)
         auditor = Auditor { request in (try? file.snapshot { $0.settlement(of: request) }) ?? nil }
@@ -157,11 +170,7 @@ private struct FoldState {
         if event.position <= checkpoint {
             if let row = UsageRow(event) {
                 result.usageRows += 1
-                if row.recordedAt.utcDay != today {
-                    finishDay(into: finishedDays)
-                    today = row.recordedAt.utcDay
-                }
-                days[UsageDay.Key(account: row.account, day: today, model: row.model), default: UsageDay()].add(row)
+                add(row, finishedDays)
                 if let problem = usage.compare(row, part: part) {
                     report(
                         Finding(
@@ -185,6 +194,27 @@ private struct FoldState {
                     position: event.position, account: event.account.rawValue, check: .projection,
                     detail: "the account's snapshot differs from the fold"))
         }
+    }
+
+    /// Adds a request to the sums of its day.
+    private mutating func add(_ row: UsageRow, _ finishedDays: borrowing Mutex<[UsageDay.Key: UsageDay]>) {
+        let key = UsageDay.Key(account: row.account, day: row.recordedAt.utcDay, model: row.model)
+        if key.day <= lastImportedDay {
+            openDays[key, default: UsageDay()].add(row)
+            return
+        }
+        if key.day != today {
+            finishDay(into: finishedDays)
+            today = key.day
+        }
+        days[key, default: UsageDay()].add(row)
+    }
+
+    /// Hands over the sums of the days that requests of an import may belong to.
+    mutating func finishOpenDays(into finished: borrowing Mutex<[UsageDay.Key: UsageDay]>) {
+        let done = openDays
+        openDays = [:]
+        if !done.isEmpty { finished.withLock { $0.merge(done) { $1 } } }
     }
 
     /// Hands over the sums of the day that the last events belong to.

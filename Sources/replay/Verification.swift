@@ -96,7 +96,9 @@ struct Verification {
     /// One pass over all events.
     private mutating func verify(_ view: LedgerView, _ file: LedgerFile, part: Part, total: Int64) throws {
         let snapshots = try view.snapshotVersions { part.contains($0) }
-        let fold = try FoldThread(file, part: part, checkpoint: usageCheckpoint, snapshots: snapshots)
+        let fold = try FoldThread(
+            file, part: part, checkpoint: usageCheckpoint, lastImportedDay: try view.lastImportedDay(),
+            snapshots: snapshots)
         var chain = ChainAuditor()
         var batch = CanonicalEvents.batch()
         var progress = ProgressLine(total: total)

@@ -23,6 +23,7 @@ struct EndToEndTests {
         "translated_answers", "names_and_secrets", "translated_money", "tool_loops", "provider_features", "doors",
         "provider_errors",
         "recorded_providers",
+        "import_postgres", "import_sqlite",
         "retries", "retry_interrupted", "fallbacks", "circuit", "openai_sdk", "anthropic_sdk", "agents",
     ]
 

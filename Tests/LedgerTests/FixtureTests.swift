@@ -28,6 +28,11 @@ struct FixtureTests {
         try ledger.send(.block(actor: "support"))
         try ledger.send(.unblock(actor: "support"))
         try ledger.send(.removePrice(RemovePrice(model: "up:model", actor: "master")))
+        let origin = RequestOrigin(model: "up:model", keyID: nil, endpoint: "/v1/chat/completions")
+        let imported = UsageImported(
+            request: try #require(RequestID(importedUsage: "usage-1")), origin: origin, status: .success,
+            promptTokens: 7, cachedTokens: 3, completionTokens: 40, costPicoUSD: 87_000_000)
+        try ledger.send(.importUsage(ImportUsage(usage: imported, at: .days(-1))))
         ledger.now = .days(31)
         try ledger.send(.expireDue)
         var samples: [String: [UInt8]] = [:]
@@ -54,8 +59,20 @@ struct FixtureTests {
             Usage(prompt: 9, cached: 1, cacheWrite: 2, cacheWriteHour: 3, completion: 4, searches: 2))
         let report = UsageReport(usage: usage, flags: [.costMismatch], costPicoUSD: 12, raw: Array("{}".utf8))
         try ledger.send(.charge(ChargeRequest(request: .number(1), outcome: .finished, report: report)))
-        let full = ledger.events.suffix(4).filter { !$0.event.type.hasPrefix("credits") }
-        return Dictionary(uniqueKeysWithValues: full.map { ($0.event.type + "+full", $0.event.encoded()) })
+        let imported = UsageImported(
+            request: try #require(RequestID(importedUsage: "usage-2")),
+            origin: RequestOrigin(model: "up:model", keyID: "key", endpoint: "/v1/messages"), status: .error,
+            promptTokens: 0, cachedTokens: 0, completionTokens: 0, costPicoUSD: 0, error: "error")
+        try ledger.send(.importUsage(ImportUsage(usage: imported, at: .days(-1))))
+        let full = ledger.events.suffix(5).filter { !$0.event.type.hasPrefix("credits") }
+        var samples = Dictionary(uniqueKeysWithValues: full.map { ($0.event.type + "+full", $0.event.encoded()) })
+        try ledger.send(
+            .grant(
+                GrantCredits(
+                    key: GrantCredits.openingKey("row-1"), pool: .topup, source: .openingBalance, amount: .of("5"),
+                    expiresAt: .days(30), reference: "row-1", actor: "import")))
+        samples["credits_granted.v1+opening"] = ledger.events.last?.event.encoded()
+        return samples
     }
 
     @Test("every type that is written has a fixture, and every fixture is read and written again as it is")
@@ -70,7 +87,7 @@ struct FixtureTests {
         let files = try FileManager.default.contentsOfDirectory(at: Self.folder, includingPropertiesForKeys: nil)
         let types = Set(files.map { $0.deletingPathExtension().lastPathComponent })
         #expect(Set(samples.keys).subtracting(types).isEmpty, "a type without a fixture")
-        #expect(types.count >= 14)
+        #expect(types.count >= 15)
         for file in files {
             let name = file.deletingPathExtension().lastPathComponent
             let type = String(name.prefix { $0 != "+" })

@@ -61,6 +61,7 @@ struct TidyTests {
             "Ledger", "Projections", "Crypto", "GRDB", "GRDBSQLite", "Foundation", "Glibc", "Musl", "Darwin",
         ],
         "Authentication": ["Ledger", "Crypto", "JWTKit", "Foundation"],
+        "OldGateway": ["CPostgres", "GRDB", "Foundation"],
         "replay": [
             "Ledger", "LedgerSQLite", "Projections", "WireJSON", "ArgumentParser", "Foundation", "Dispatch",
             "Synchronization",

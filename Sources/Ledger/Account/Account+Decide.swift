@@ -80,6 +80,7 @@ extension Account {
         case .reverse(let command): try reverse(command, in: context)
         case .block(let actor): try block(actor: actor, at: context.now)
         case .unblock(let actor): try unblock(actor: actor, at: context.now)
+        case .importUsage(let command): try importUsage(command, at: context.now)
         case .expireDue, .open, .setPrice, .removePrice, .setPlan: []
         }
     }
@@ -122,6 +123,9 @@ extension Account {
         guard command.amount > .zero else { throw .amountNotPositive }
         let balance = try postedBalance(changedBy: Int128(command.amount.nanos))
         if let expiresAt = command.expiresAt, expiresAt <= now { throw .instantInThePast }
+        if command.source == .openingBalance, command.key != GrantCredits.openingKey(command.reference ?? "") {
+            throw .invalidKey
+        }
         let event = CreditsGranted(
             pool: command.pool, source: command.source, amount: command.amount, expiresAt: command.expiresAt,
             reference: command.reference, reason: command.reason, actor: command.actor,
@@ -299,7 +303,7 @@ extension Account {
         return Credits(nanos: nanos)
     }
 
-    private func check(_ text: String?, _ field: String) throws(Refusal) {
+    func check(_ text: String?, _ field: String) throws(Refusal) {
         guard let text else { return }
         guard (1...500).contains(text.utf8.count) else { throw .invalidText(field: field) }
     }

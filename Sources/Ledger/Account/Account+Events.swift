@@ -22,6 +22,8 @@ public enum GrantSource: String, Sendable, CaseIterable {
     case purchase = "PURCHASE"
     case adjustment = "ADJUSTMENT"
     case refund = "REFUND"
+    /// What somebody had in the gateway that this one replaces.
+    case openingBalance = "OPENING_BALANCE"
 }
 
 /// Names a grant: the version of its event in the account's stream (positions are in the same order).
@@ -282,6 +284,7 @@ public indirect enum LedgerEvent: Hashable, Sendable {
     case requestCharged(RequestCharged)
     case chargeReversed(ChargeReversed)
     case creditsWithdrawn(CreditsWithdrawn)
+    case usageImported(UsageImported)
     case accountBlocked(AccountBlocked)
     case accountUnblocked(AccountUnblocked)
     case priceSet(PriceSet)

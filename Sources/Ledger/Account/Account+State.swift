@@ -190,6 +190,8 @@ public struct Account: Hashable, Sendable {
             take(event.allocations)
         case .accountBlocked: isBlocked = true
         case .accountUnblocked: isBlocked = false
+        // History that was paid for elsewhere: it changes nothing of what the account has.
+        case .usageImported: break
         case .priceSet, .priceRemoved, .planSet: break
         }
     }

@@ -31,6 +31,8 @@ public struct Command: Hashable, Sendable {
         case setPrice(SetPrice)
         case removePrice(RemovePrice)
         case setPlan(SetPlan)
+        /// Records a request that the old gateway served. It changes no balance.
+        case importUsage(ImportUsage)
     }
 
     public static func setPrice(_ command: SetPrice) -> Command {
@@ -55,6 +57,7 @@ public struct Command: Hashable, Sendable {
         case .setPrice(let command): command.key
         case .removePrice(let command): command.key
         case .setPlan(let command): command.key
+        case .importUsage(let command): command.key
         case .expireDue, .block, .unblock: nil
         }
     }
@@ -109,6 +112,8 @@ public struct Command: Hashable, Sendable {
         case (.removePrice(let command), .priceRemoved(let event)):
             return command.model == event.model && command.actor == event.actor
         case (.setPlan(let command), .planSet(let event)): return command.plan == event.plan
+        case (.importUsage(let command), .usageImported(let event)):
+            return command.usage == event && command.at == recorded.effectiveAt
         default: return false
         }
     }
@@ -150,6 +155,11 @@ public struct GrantCredits: Hashable, Sendable {
         self.reason = reason
         self.actor = actor
     }
+
+    static let openingPrefix: StaticString = "import:balance:"
+
+    /// The key under which a row of the old gateway's balances is granted, once: of ``GrantSource/openingBalance`` no other is taken.
+    public static func openingKey(_ reference: String) -> String { "\(openingPrefix)" + reference }
 }
 
 /// Corrects a balance by an operator's decision; the reason and the actor are mandatory.

@@ -17,6 +17,7 @@ extension LedgerEvent {
         case .requestCharged: "request_charged.v1"
         case .chargeReversed: "charge_reversed.v1"
         case .creditsWithdrawn: "credits_withdrawn.v1"
+        case .usageImported: "usage_imported.v1"
         case .accountBlocked: "account_blocked.v1"
         case .accountUnblocked: "account_unblocked.v1"
         case .priceSet: "price_set.v1"
@@ -56,6 +57,7 @@ extension LedgerEvent {
             json.field("reason", event.reason)
             json.field("actor", event.actor)
             json.field("balance", event.balance.nanos)
+        case .usageImported(let event): event.encode(into: &json)
         case .accountBlocked(let event): json.field("actor", event.actor)
         case .accountUnblocked(let event): json.field("actor", event.actor)
         case .priceSet(let event):
@@ -108,6 +110,8 @@ extension LedgerEvent {
                         amount: try json.credits("amount"), allocations: try json.allocations("allocations"),
                         reason: try json.string(field: "reason"), actor: try json.string(field: "actor"),
                         balance: try json.credits("balance")))
+            } else if name.equals(all, "usage_imported.v1") {
+                self = .usageImported(try UsageImported(from: &json))
             } else if name.equals(all, "account_blocked.v1") {
                 self = .accountBlocked(AccountBlocked(actor: try json.string(field: "actor")))
             } else if name.equals(all, "account_unblocked.v1") {

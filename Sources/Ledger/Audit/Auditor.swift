@@ -104,7 +104,10 @@ private struct AuditRules {
         }
         guard account.isOpen else { return "the account was not open" }
         if case .grantExpired(let event) = recorded.event { return broken(event, recorded, on: account) }
-        if recorded.effectiveAt != recorded.recordedAt {
+        if case .usageImported = recorded.event {
+            // It says when the old gateway served the request, which is the only event that may lie back.
+            if recorded.effectiveAt > recorded.recordedAt { return "it counts from an instant that was yet to come" }
+        } else if recorded.effectiveAt != recorded.recordedAt {
             return "it counts from another instant than it was recorded at"
         }
         if let due = account.dueExpiries(at: recorded.recordedAt).first {
@@ -131,6 +134,11 @@ private struct AuditRules {
             }
             return account.burnDown(event.amount, admittedAt: recorded.recordedAt).allocations == event.allocations
                 ? nil : "the burn-down order gives other allocations"
+        case .usageImported(let event):
+            guard let id = event.request.importedUsage, recorded.key.names(ImportUsage.keyPrefix, id) else {
+                return "the key of imported usage is another"
+            }
+            return event.isWithinBounds ? nil : "the imported usage is out of bounds"
         case .accountBlocked: return account.isBlocked ? "the account was blocked already" : nil
         case .accountUnblocked: return account.isBlocked ? nil : "the account was not blocked"
         case .accountOpened, .grantExpired: return nil
@@ -150,6 +158,11 @@ private struct AuditRules {
         if event.amount <= .zero { return "the amount is not above zero" }
         if event.debtRepaid != min(account.debt, event.amount) { return "another part should have repaid debt" }
         if let expiry = event.expiresAt, expiry <= recorded.recordedAt { return "it had expired when it was granted" }
+        if event.source == .openingBalance,
+            !recorded.key.names(GrantCredits.openingPrefix, event.reference ?? "")
+        {
+            return "the key of an opening balance is another"
+        }
         guard event.source == .signupBonus else { return nil }
         let earlier = (account.openGrants + account.closedGrants.values).contains { $0.source == .signupBonus }
         return earlier ? "a second sign-up bonus" : nil

@@ -155,6 +155,19 @@ public final class LedgerWriter: Sendable {
         return try result.get()
     }
 
+    /// Decides commands in their order and waits until what they led to is durable; for tools that have many, such as an import.
+    ///
+    /// As many share a transaction as may. It blocks its thread, so it must not be called on one of Swift's own pool. Give at most
+    /// ``Configuration/queueLimit`` commands: what does not fit is answered ``LedgerError/queueFull``.
+    public func submitAndWait(_ commands: [Command]) -> [Result<Receipt, LedgerError>] {
+        if commands.isEmpty { return [] }
+        let answers = Answers(count: commands.count)
+        for (index, command) in commands.enumerated() {
+            enqueue(Submission(command: command, requestKey: nil, answer: nil) { answers.put($0, at: index) })
+        }
+        return answers.wait()
+    }
+
     private func enqueue(_ submission: Submission) {
         let refusal: LedgerError? = state.withLock { state in
             switch state.health {
@@ -250,6 +263,34 @@ public final class LedgerWriter: Sendable {
             if now == waiting { return }
             waiting = now
         }
+    }
+}
+
+/// The answers to commands that were submitted together, gathered until the last is there.
+private final class Answers: Sendable {
+    private let results: Mutex<[Result<Receipt, LedgerError>]>
+    private let left: Mutex<Int>
+    private let isComplete = DispatchSemaphore(value: 0)
+
+    init(count: Int) {
+        // What is never answered was never decided; every place is filled before anybody reads.
+        let unanswered: [Result<Receipt, LedgerError>] = Array(repeating: .failure(.stopped), count: count)
+        results = Mutex(unanswered)
+        left = Mutex(count)
+    }
+
+    func put(_ result: Result<Receipt, LedgerError>, at index: Int) {
+        results.withLock { $0[index] = result }
+        let isLast = left.withLock { left in
+            left -= 1
+            return left == 0
+        }
+        if isLast { isComplete.signal() }
+    }
+
+    func wait() -> [Result<Receipt, LedgerError>] {
+        isComplete.wait()
+        return results.withLock { $0 }
     }
 }
 

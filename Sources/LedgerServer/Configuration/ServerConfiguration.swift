@@ -285,7 +285,7 @@ struct ServerConfiguration: Sendable {
     }
 
     /// `sqlite:///relative` or `sqlite:////absolute`, as SQLAlchemy writes them.
-    private static func path(ofDatabaseURL url: String) throws(ConfigurationError) -> String {
+    static func path(ofDatabaseURL url: String) throws(ConfigurationError) -> String {
         guard url.hasPrefix("sqlite:///"), url.count > 10 else {
             throw ConfigurationError("must be sqlite:///path/to/ledger.sqlite", key: "database_url")
         }

@@ -226,6 +226,8 @@ extension GatewayError {
             self = GatewayError(
                 .badRequest, "bound_out_of_range", "The prompt or the output bound is beyond 2147483648 tokens")
         case .instantInThePast: self = GatewayError(.badRequest, "instant_in_the_past", "The instant has passed")
+        case .instantInTheFuture:
+            self = GatewayError(.badRequest, "instant_in_the_future", "The instant is yet to come")
         case .planUnknown(let name): self = GatewayError(.notFound, "plan_not_found", "Plan '\(name)' not found")
         case .accountUnknown: self = .userNotFound
         case .accountBlocked: self = GatewayError(.forbidden, "account_blocked", "The account is blocked")

@@ -1,0 +1,254 @@
+import Foundation
+import GRDB
+public import Ledger
+
+// What an import brings into the ordinary tables. All of it is added and nothing is ever changed: what is here already was imported
+// before, or has been changed here since, and stays as it is. These calls block their thread: they are for the import's own, not for the
+// server.
+
+/// What became of an imported row.
+public enum ImportOutcome: Hashable, Sendable {
+    case added
+    /// The same row is here already.
+    case present
+    /// Another row has its place; it was not changed.
+    case otherwise
+    /// It belongs to a user who is not here, or who was erased here.
+    case noUser
+}
+
+/// A user of the old gateway.
+public struct ImportedUser: Hashable, Sendable {
+    public var id: AccountID
+    public var alias: String?
+    public var budgetID: String?
+    /// A JSON object.
+    public var metadata: String
+    public var createdAt: Timestamp
+    public var updatedAt: Timestamp
+
+    public init(
+        id: AccountID, alias: String?, budgetID: String?, metadata: String, createdAt: Timestamp, updatedAt: Timestamp
+    ) {
+        self.id = id
+        self.alias = alias
+        self.budgetID = budgetID
+        self.metadata = metadata
+        self.createdAt = createdAt
+        self.updatedAt = updatedAt
+    }
+}
+
+/// A person of the old gateway, as a provider named them.
+public struct ImportedIdentity: Hashable, Sendable {
+    public var provider: String
+    /// The provider's name of the person.
+    public var subject: String
+    public var user: AccountID
+    /// Nobody says that it was verified: it counts as not verified.
+    public var email: String?
+    public var name: String?
+    public var avatarURL: String?
+    public var role: String?
+    public var createdAt: Timestamp
+    public var lastLoginAt: Timestamp?
+
+    public init(
+        provider: String, subject: String, user: AccountID, email: String?, name: String?, avatarURL: String?,
+        role: String?, createdAt: Timestamp, lastLoginAt: Timestamp?
+    ) {
+        self.provider = provider
+        self.subject = subject
+        self.user = user
+        self.email = email
+        self.name = name
+        self.avatarURL = avatarURL
+        self.role = role
+        self.createdAt = createdAt
+        self.lastLoginAt = lastLoginAt
+    }
+}
+
+/// A spending limit of the old gateway.
+public struct ImportedBudget: Hashable, Sendable {
+    public var id: String
+    /// Micro-USD a period; nil: no limit.
+    public var maximumMicroUSD: Int64?
+    public var durationSeconds: Int64?
+    public var createdAt: Timestamp
+    public var updatedAt: Timestamp
+
+    public init(
+        id: String, maximumMicroUSD: Int64?, durationSeconds: Int64?, createdAt: Timestamp, updatedAt: Timestamp
+    ) {
+        self.id = id
+        self.maximumMicroUSD = maximumMicroUSD
+        self.durationSeconds = durationSeconds
+        self.createdAt = createdAt
+        self.updatedAt = updatedAt
+    }
+}
+
+extension Directory {
+    /// Adds users with the times that they have in the old gateway, in one transaction; one outcome each, in their order.
+    public func importUsers(_ users: [ImportedUser]) throws -> [ImportOutcome] {
+        try pool.write { db -> [ImportOutcome] in
+            let insert = try db.cachedStatement(
+                sql: """
+                    INSERT INTO users (user_id, alias, budget_id, metadata, created_at, updated_at)
+                    VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+                    """)
+            return try users.map { user -> ImportOutcome in
+                try insert.execute(arguments: [
+                    user.id.rawValue, user.alias, user.budgetID, user.metadata, user.createdAt.microseconds,
+                    user.updatedAt.microseconds,
+                ])
+                return db.changesCount > 0 ? .added : .present
+            }
+        }
+    }
+
+    /// Adds identities, and remembers that their people have had the sign-up bonus, in one transaction; one outcome each, in their order.
+    ///
+    /// What is known of a person is shown with their user, of several identities that of the latest login. A person who was erased here
+    /// does not come back, but stays known as one who has had the bonus.
+    public func importIdentities(_ identities: [ImportedIdentity]) throws -> [ImportOutcome] {
+        try pool.write { db -> [ImportOutcome] in try identities.map { try Self.add($0, in: db) } }
+    }
+
+    private static func add(_ identity: ImportedIdentity, in db: Database) throws -> ImportOutcome {
+        let mark = try db.cachedStatement(sql: "INSERT INTO bonus_marks (mark) VALUES (?) ON CONFLICT DO NOTHING")
+        try mark.execute(arguments: [Data(bonusMark(provider: identity.provider, subject: identity.subject))])
+        let insert = try db.cachedStatement(
+            sql: """
+                INSERT INTO identities (provider, subject, user_id, email, email_verified, name, avatar_url, created_at,
+                    last_login_at)
+                SELECT ?, ?, ?, ?, 0, ?, ?, ?, ?
+                WHERE EXISTS (SELECT 1 FROM users WHERE user_id = ? AND deleted_at IS NULL)
+                ON CONFLICT DO NOTHING
+                """)
+        try insert.execute(arguments: [
+            identity.provider, identity.subject, identity.user.rawValue, identity.email, identity.name,
+            identity.avatarURL, identity.createdAt.microseconds, identity.lastLoginAt?.microseconds,
+            identity.user.rawValue,
+        ])
+        if db.changesCount > 0 {
+            let show = try db.cachedStatement(
+                sql: """
+                    UPDATE users SET email = coalesce(?, email), name = coalesce(?, name),
+                        avatar_url = coalesce(?, avatar_url), role = coalesce(?, role),
+                        last_login_at = coalesce(?, last_login_at)
+                    WHERE user_id = ? AND coalesce(last_login_at, 0) <= ?
+                    """)
+            try show.execute(arguments: [
+                identity.email, identity.name, identity.avatarURL, identity.role, identity.lastLoginAt?.microseconds,
+                identity.user.rawValue, identity.lastLoginAt?.microseconds ?? 0,
+            ])
+            return .added
+        }
+        let owner = try String.fetchOne(
+            db, sql: "SELECT user_id FROM identities WHERE provider = ? AND subject = ?",
+            arguments: [identity.provider, identity.subject])
+        guard let owner else { return .noUser }
+        return owner == identity.user.rawValue ? .present : .otherwise
+    }
+
+    /// Adds keys with their hashes and times, in one transaction; one outcome each, in their order.
+    public func importKeys(_ keys: [APIKey]) throws -> [ImportOutcome] {
+        try pool.write { db -> [ImportOutcome] in try keys.map { try Self.add($0, in: db) } }
+    }
+
+    private static func add(_ key: APIKey, in db: Database) throws -> ImportOutcome {
+        let insert = try db.cachedStatement(
+            sql: """
+                INSERT INTO api_keys (id, key_hash, key_name, user_id, is_active, metadata, created_at, last_used_at,
+                    expires_at)
+                SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?
+                WHERE EXISTS (SELECT 1 FROM users WHERE user_id = ? AND deleted_at IS NULL)
+                ON CONFLICT DO NOTHING
+                """)
+        try insert.execute(arguments: [
+            key.id, Data(key.hash), key.name, key.user.rawValue, key.isActive, key.metadata,
+            key.createdAt.microseconds, key.lastUsedAt?.microseconds, key.expiresAt?.microseconds, key.user.rawValue,
+        ])
+        if db.changesCount > 0 { return .added }
+        let found = try Row.fetchAll(
+            db, sql: "SELECT id, key_hash, user_id FROM api_keys WHERE id = ? OR key_hash = ?",
+            arguments: [key.id, Data(key.hash)])
+        if found.isEmpty { return .noUser }
+        let isSame = found.allSatisfy { row -> Bool in
+            let id: String = row["id"]
+            let hash: Data = row["key_hash"]
+            let user: String = row["user_id"]
+            return id == key.id && Array(hash) == key.hash && user == key.user.rawValue
+        }
+        return isSame ? .present : .otherwise
+    }
+
+    /// Adds budgets, in one transaction; one outcome each, in their order.
+    public func importBudgets(_ budgets: [ImportedBudget]) throws -> [ImportOutcome] {
+        try pool.write { db -> [ImportOutcome] in
+            try budgets.map { budget -> ImportOutcome in
+                try db.execute(
+                    sql: """
+                        INSERT INTO budgets (budget_id, max_budget_micro_usd, duration_seconds, created_at, updated_at)
+                        VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+                        """,
+                    arguments: [
+                        budget.id, budget.maximumMicroUSD, budget.durationSeconds, budget.createdAt.microseconds,
+                        budget.updatedAt.microseconds,
+                    ])
+                if db.changesCount > 0 { return .added }
+                let isSame = try Bool.fetchOne(
+                    db,
+                    sql: """
+                        SELECT max_budget_micro_usd IS ? AND duration_seconds IS ? FROM budgets WHERE budget_id = ?
+                        """, arguments: [budget.maximumMicroUSD, budget.durationSeconds, budget.id])
+                return isSame == true ? .present : .otherwise
+            }
+        }
+    }
+}
+
+extension SQLiteLedger {
+    /// The event under an idempotency key; nil where there is none.
+    public func event(key: String) throws -> RecordedEvent? {
+        try pool.read { db -> RecordedEvent? in
+            let statement = try Statement(
+                db.sqliteConnection, "SELECT \(Statement.eventColumns) FROM events WHERE key = ?")
+            statement.bind(key, at: 1)
+            return try statement.first { row throws(StoreError) in try row.decodedEvent() }
+        }
+    }
+
+    /// Gives every event whose key begins with `prefix`, in the order of their keys, out of one state of the ledger.
+    public func forEachEvent(keyPrefix prefix: String, _ body: (RecordedEvent) throws -> Void) throws {
+        try pool.read { db in
+            let statement = try Statement(
+                db.sqliteConnection,
+                "SELECT \(Statement.eventColumns) FROM events WHERE key >= ? AND key < ? ORDER BY key")
+            statement.bind(prefix, at: 1)
+            statement.bind(prefix.keyBehind, at: 2)
+            defer { statement.reset() }
+            while try statement.step() { try body(try statement.decodedEvent()) }
+        }
+    }
+
+    /// Whether an account was ever blocked, be it unblocked since.
+    public func hasBeenBlocked(_ account: AccountID) throws -> Bool {
+        try pool.read { db in
+            try Bool.fetchOne(
+                db,
+                sql: "SELECT EXISTS (SELECT 1 FROM events WHERE account = ? AND type = 'account_blocked.v1')",
+                arguments: [account.rawValue]) ?? false
+        }
+    }
+}
+
+extension String {
+    /// The least key that does not begin with this one, which ends in a character of ASCII before `~`.
+    var keyBehind: String {
+        guard let last = utf8.last, last < 0x7E else { return self }
+        return String(decoding: utf8.dropLast(), as: UTF8.self) + String(Character(UnicodeScalar(last + 1)))
+    }
+}

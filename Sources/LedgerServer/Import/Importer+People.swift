@@ -1,0 +1,127 @@
+import Ledger
+import LedgerSQLite
+import OldGateway
+
+extension Importer {
+    // MARK: Users
+
+    /// Opens the accounts of all users and adds the users.
+    ///
+    /// The account comes first: who is blocked is so before there is a user whose key could be used.
+    func importUsers() throws {
+        let subscribed = try subscribedPlans()
+        try tables.read(.users, batch: Self.batchSize) { rows in
+            var users: [OldUser] = []
+            for row in rows {
+                do throws(RowProblem) {
+                    users.append(try OldUser(row, now: now))
+                } catch {
+                    skip(.users, row.text("user_id"), error.description)
+                }
+            }
+            let opened = try open(users, subscribed)
+            try block(opened)
+            try add(opened)
+        }
+    }
+
+    /// Opens accounts; gives the users whose accounts are open.
+    private func open(_ users: [OldUser], _ subscribed: [AccountID: String]) throws -> [OldUser] {
+        var wanted: [String] = []
+        for user in users {
+            let plan = subscribed[user.user.id] ?? "FREE"
+            if !plans.contains(plan) {
+                report.note(
+                    ImportNote(
+                        .skipped, .subscriptions, account: user.user.id.rawValue,
+                        detail: "there is no plan '\(plan)' here: the account is opened on FREE"))
+            }
+            wanted.append(plans.contains(plan) ? plan : "FREE")
+        }
+        let commands = zip(users, wanted).map { Command(account: $0.user.id, action: .open(plan: $1)) }
+        var opened: [OldUser] = []
+        for ((user, plan), result) in zip(zip(users, wanted), try submit(commands)) {
+            let id = user.user.id.rawValue
+            switch result {
+            case .success(let receipt):
+                opened.append(user)
+                // An account that was open before keeps the plan that it has.
+                if receipt.isRepeat, case .accountOpened(let event)? = receipt.event?.event, event.plan != plan {
+                    keep(.users, id, account: id, "it was opened on the plan \(event.plan), there it has \(plan)")
+                }
+            case .failure(let refusal): skip(.users, id, account: id, text(of: refusal))
+            }
+        }
+        return opened
+    }
+
+    /// Blocks who is blocked there, once: whom somebody has unblocked here since stays unblocked.
+    private func block(_ users: [OldUser]) throws {
+        let blocked = try users.filter { user in
+            guard user.isBlocked || user.isDeleted else { return false }
+            return try !ledger.hasBeenBlocked(user.user.id)
+        }
+        let commands = blocked.map { Command(account: $0.user.id, action: .block(actor: Self.actor)) }
+        for (user, result) in zip(blocked, try submit(commands)) {
+            if case .failure(let refusal) = result {
+                let id = user.user.id.rawValue
+                report.note(
+                    ImportNote(.skipped, .users, row: id, account: id, detail: "not blocked: \(text(of: refusal))"))
+            }
+        }
+    }
+
+    private func add(_ users: [OldUser]) throws {
+        for user in users where user.isDeleted {
+            let id = user.user.id.rawValue
+            countPresent(.users)
+            keep(.users, id, account: id, "was deleted there: only the account is imported, blocked")
+        }
+        let living = users.filter { !$0.isDeleted }
+        for (user, outcome) in zip(living, try directory.importUsers(living.map(\.user))) {
+            let id = user.user.id.rawValue
+            take(outcome, .users, id, account: id)
+            if user.lacksMetadata, outcome == .added {
+                report.note(
+                    ImportNote(
+                        .skipped, .users, row: id, account: id,
+                        detail: "its metadata are no JSON object of up to 16384 bytes and are left out"))
+            }
+        }
+    }
+
+    // MARK: Identities and keys
+
+    func importIdentities() throws {
+        try tables.read(.identities, batch: Self.batchSize) { rows in
+            var identities: [(row: String?, identity: ImportedIdentity)] = []
+            for row in rows {
+                do throws(RowProblem) {
+                    identities.append((row.text("id"), try ImportedIdentity(row, now: now)))
+                } catch {
+                    skip(.identities, row.text("id"), account: row.text("user_id"), error.description)
+                }
+            }
+            let outcomes = try directory.importIdentities(identities.map { $0.identity })
+            for (old, outcome) in zip(identities, outcomes) {
+                take(outcome, .identities, old.row, account: old.identity.user.rawValue)
+            }
+        }
+    }
+
+    func importKeys() throws {
+        try tables.read(.keys, batch: Self.batchSize) { rows in
+            var keys: [APIKey] = []
+            for row in rows {
+                do throws(RowProblem) {
+                    keys.append(try APIKey(row, now: now))
+                } catch {
+                    skip(.keys, row.text("id"), account: row.text("user_id"), error.description)
+                }
+            }
+            for (key, outcome) in zip(keys, try directory.importKeys(keys)) {
+                take(outcome, .keys, key.id, account: key.user.rawValue)
+            }
+        }
+    }
+}
