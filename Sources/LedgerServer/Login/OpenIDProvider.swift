@@ -4,15 +4,22 @@ import Ledger
 
 /// A provider of OpenID Connect, found by its discovery document (OpenID Connect Discovery 1.0).
 ///
-/// The document and the keys are kept for an hour. A token that names an unknown key makes the keys be fetched anew, a few times a minute at
-/// most: that is how a provider's rotation of its keys is followed.
+/// The document and the keys are kept for an hour. A token that no kept key verifies makes the keys be fetched anew, a few times a minute at
+/// most: that is how a provider's rotation of its keys is followed. Tokens that anybody may send are counted apart from those of logins, so
+/// that they cannot hold up what a login has to learn.
 actor OpenIDProvider: LoginProvider {
     nonisolated let configuration: LoginProviderConfiguration
     private let client: ProviderClient
     private var discovered: (document: Document, at: ContinuousClock.Instant)?
     private var keys: (keys: ProviderKeys, at: ContinuousClock.Instant)?
-    /// When keys were last fetched because a token named an unknown one.
-    private var refetches: [ContinuousClock.Instant] = []
+    /// When keys were last fetched because of a token that no kept key verified, by where it came from.
+    private var refetches: [Origin: [ContinuousClock.Instant]] = [:]
+
+    private enum Origin {
+        /// The provider's own answer to a code.
+        case login
+        case anybody
+    }
 
     private static let keptFor = Duration.seconds(3600)
     private static let refetchesPerMinute = 5
@@ -63,23 +70,27 @@ actor OpenIDProvider: LoginProvider {
         guard let answer = try? JSONDecoder().decode(TokenAnswer.self, from: Data(body)) else {
             throw .provider("the token endpoint gave no id_token")
         }
-        return try await verify(answer.id_token, nonce: nonce, audiences: [configuration.clientID])
+        return try await verify(answer.id_token, nonce: nonce, audiences: [configuration.clientID], from: .login)
     }
 
     func claims(token: String) async throws(IdentityFault) -> ProviderClaims {
-        try await verify(token, nonce: nil, audiences: [configuration.clientID] + configuration.audiences)
+        try await verify(
+            token, nonce: nil, audiences: [configuration.clientID] + configuration.audiences, from: .anybody)
     }
 
     private func verify(
-        _ token: String, nonce: String?, audiences: [String]
+        _ token: String, nonce: String?, audiences: [String], from origin: Origin
     ) async throws(IdentityFault) -> ProviderClaims {
         let rules = IDTokenRules(
             provider: configuration.name, issuer: configuration.base, audiences: audiences, nonce: nonce,
             requiresVerifiedEmail: configuration.requiresVerifiedEmail)
         do {
             return try await rules.verify(token, keys: try await currentKeys(), at: SystemClock.now())
-        } catch .unknownKey {
-            guard mayRefetch() else { throw .unknownKey }
+        } catch {
+            switch error {
+            case .unknownKey, .signature: guard mayRefetch(for: origin) else { throw error }
+            default: throw error
+            }
             return try await rules.verify(token, keys: try await fetchKeys(), at: SystemClock.now())
         }
     }
@@ -119,10 +130,10 @@ actor OpenIDProvider: LoginProvider {
         return fetched
     }
 
-    private func mayRefetch() -> Bool {
-        refetches.removeAll { $0.duration(to: .now) > .seconds(60) }
-        guard refetches.count < Self.refetchesPerMinute else { return false }
-        refetches.append(.now)
+    private func mayRefetch(for origin: Origin) -> Bool {
+        let recent = (refetches[origin] ?? []).filter { $0.duration(to: .now) < .seconds(60) }
+        guard recent.count < Self.refetchesPerMinute else { return false }
+        refetches[origin] = recent + [.now]
         return true
     }
 }

@@ -61,9 +61,9 @@ struct LoginRoutes: Sendable {
                 "The callback is not one that the operator has allowed (auth.callbacks)", param: "callback_url")
         }
         let state = request.rawQueryValue("state")
-        guard (state?.utf8.count ?? 0) <= 512, state?.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) ?? true else {
+        guard state.map(Self.isBearable) ?? true else {
             throw GatewayError(
-                .badRequest, "invalid_state", "'state' must have at most 512 characters that a query may hold",
+                .badRequest, "invalid_state", "'state' must be at most 512 characters, escaped as a query wants it, and none of them a control character",
                 param: "state")
         }
         let challenge = text("code_challenge")
@@ -79,6 +79,14 @@ struct LoginRoutes: Sendable {
         return Wish(
             callback: callback, provider: text("provider"), clientType: clientType, state: state, challenge: challenge,
             members: members)
+    }
+
+    /// Whether a state may come back as it was written: also once its escapes are resolved, it holds no control character.
+    private static func isBearable(_ state: String) -> Bool {
+        guard state.utf8.count <= 512, state.utf8.allSatisfy({ (0x21...0x7E).contains($0) }),
+            let text = state.removingPercentEncoding
+        else { return false }
+        return text.unicodeScalars.allSatisfy { $0.value >= 0x20 && !(0x7F...0x9F).contains($0.value) }
     }
 
     /// Where the client's user is to go: to the portal that the operator has, to the provider, or to a page of several.
