@@ -175,7 +175,7 @@ public struct IDTokenRules: Sendable {
         let nbf: Double?
         let nonce: String?
         let email: String?
-        let email_verified: Verified?
+        let email_verified: VerifiedFlag?
         let name: String?
         let picture: String?
 
@@ -197,15 +197,15 @@ public struct IDTokenRules: Sendable {
 
         func encode(to encoder: any Encoder) throws { try values.encode(to: encoder) }
     }
+}
 
-    /// True is `true` and nothing else.
-    private struct Verified: Codable {
-        let isTrue: Bool
+/// Whether a provider has verified an e-mail: `true` and nothing else, whatever else it may write there.
+public struct VerifiedFlag: Codable, Sendable {
+    public let isTrue: Bool
 
-        init(from decoder: any Decoder) throws {
-            isTrue = (try? decoder.singleValueContainer().decode(Bool.self)) ?? false
-        }
-
-        func encode(to encoder: any Encoder) throws { try isTrue.encode(to: encoder) }
+    public init(from decoder: any Decoder) throws {
+        isTrue = (try? decoder.singleValueContainer().decode(Bool.self)) ?? false
     }
+
+    public func encode(to encoder: any Encoder) throws { try isTrue.encode(to: encoder) }
 }

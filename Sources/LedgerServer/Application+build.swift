@@ -94,6 +94,7 @@ struct Gateway: Sendable {
         let directory = Directory(ledger)
         let balances = SQLiteBalances(ledger)
         let usage = SQLiteUsage(ledger)
+        let publicURL = PublicURL(configuration.login.publicURL)
         let security = SecurityLog(logger: logger)
         let issuer = await issuer()
         let authenticator = Authenticator(
@@ -109,10 +110,11 @@ struct Gateway: Sendable {
 
         let router = Router(context: GatewayContext.self, options: .autoGenerateHeadEndpoints)
         let routes = RouteTable()
+        // Outermost, so that a browser may read errors, too.
+        router.add(middleware: GatewayCORS(origins: Set(configuration.corsOrigins)))
         router.add(
             middleware: GatewayMiddleware(
                 logger: logger, routes: routes, trustedProxies: configuration.trustedProxies))
-        router.add(middleware: GatewayCORS(origins: Set(configuration.corsOrigins)))
         HealthRoutes(writer: writer, registry: registry, follower: usageService, upstreams: upstreams).add(to: router)
         let users = UserRoutes(
             authenticator: authenticator, writer: writer, directory: directory, balances: balances, usage: usage,
@@ -134,7 +136,7 @@ struct Gateway: Sendable {
         ).add(to: router)
 
         DescriptionRoutes().add(to: router)
-        addLogin(to: router, authenticator, directory, issuer, client, security)
+        addLogin(to: router, publicURL, authenticator, directory, issuer, client, security)
         routes.fill(from: router)
 
         var http = ApplicationConfiguration(
@@ -153,7 +155,7 @@ struct Gateway: Sendable {
                                 maxHeaderFieldSize: limits.maxHeaderBytes, maxHeaderListSize: limits.maxHeaderBytes))),
                     longestBody: max(limits.maxBodyBytes, BodyFields.maximumBytes))
             },
-            configuration: http, onServerRunning: announce, logger: quiet)
+            configuration: http, onServerRunning: { announce($0, publicURL) }, logger: quiet)
 
         // Started in this order, stopped in the reverse: requests are drained first, the writer is closed last.
         var services: [any Service] = [
@@ -175,12 +177,12 @@ struct Gateway: Sendable {
     private func issuer() async -> SessionIssuer? {
         guard let terms = configuration.tokens else { return nil }
         let tokens = await AccessTokens(
-            signing: terms.signing, previous: terms.previous, issuer: configuration.login.publicURL)
+            signing: terms.signing, previous: terms.previous, issuer: configuration.login.publicURL ?? "credit-ledger-gateway")
         return SessionIssuer(tokens: tokens, terms: terms)
     }
 
     private func addLogin(
-        to router: Router<GatewayContext>, _ authenticator: Authenticator, _ directory: Directory,
+        to router: Router<GatewayContext>, _ publicURL: PublicURL, _ authenticator: Authenticator, _ directory: Directory,
         _ issuer: SessionIssuer?, _ client: HTTPClient, _ security: SecurityLog
     ) {
         let login = configuration.login
@@ -195,7 +197,7 @@ struct Gateway: Sendable {
             }
         }
         LoginRoutes(
-            login: login, providers: providers, directory: directory, signUp: signUp, authenticator: authenticator,
+            login: login, publicURL: publicURL, providers: providers, directory: directory, signUp: signUp, authenticator: authenticator,
             limit: limit, security: security
         ).add(to: router)
         TokenRoutes(
@@ -215,8 +217,9 @@ struct Gateway: Sendable {
         return logger
     }
 
-    @Sendable private func announce(_ channel: any Channel) async {
+    private func announce(_ channel: any Channel, _ publicURL: PublicURL) {
         let port = channel.localAddress?.port ?? configuration.port
+        publicURL.listens(host: configuration.host, port: port)
         logger.notice("listening on http://\(configuration.host):\(port)")
     }
 }

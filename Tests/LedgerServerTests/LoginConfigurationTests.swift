@@ -33,7 +33,13 @@ struct LoginConfigurationTests {
         let configuration = try Self.read("")
         #expect(configuration.tokens == nil && configuration.login.providers.isEmpty)
         #expect(configuration.login.callbacks.allows("cafelua://auth"))
-        #expect(configuration.login.publicURL == "http://127.0.0.1:8000")
+        #expect(configuration.login.publicURL == nil)
+        let address = PublicURL(nil)
+        for (host, expected) in [("127.0.0.1", "http://127.0.0.1:7"), ("0.0.0.0", "http://127.0.0.1:7"), ("::1", "http://[::1]:7")] {
+            address.listens(host: host, port: 7)
+            #expect(address.text == expected)
+        }
+        #expect(PublicURL("https://g.example").text == "https://g.example")
     }
 
     @Test(
@@ -93,7 +99,7 @@ struct LoginConfigurationTests {
                   providers:
                     google: {client_id: g, client_secret: s}
                     discord: {client_id: d, client_secret: s}
-                    corp: {issuer: "http://127.0.0.1:9400", client_id: c, audiences: [other], require_verified_email: false}
+                    corp: {issuer: "http://127.0.0.1:9400", client_id: c, audiences: [other], require_verified_email: true}
                 """
         let configuration = try Self.read(yaml)
         let tokens = try #require(configuration.tokens)
@@ -102,11 +108,11 @@ struct LoginConfigurationTests {
         #expect(login.publicURL == "https://gateway.example" && login.links == ["desktop": .key, "cli": .code])
         #expect(login.callbacks.allows("http://127.0.0.1:5000/callback"))
         let google = try #require(login.provider("google"))
-        #expect(google.kind == .oidc && google.base == "https://accounts.google.com" && google.requiresVerifiedEmail)
+        #expect(google.kind == .oidc && google.base == "https://accounts.google.com" && !google.requiresVerifiedEmail)
         let discord = try #require(login.provider("discord"))
         #expect(discord.kind == .discord && !discord.requiresVerifiedEmail && discord.scopes == "identify email")
         let corp = try #require(login.provider("corp"))
-        #expect(corp.audiences == ["other"] && corp.clientSecret.isEmpty && !corp.requiresVerifiedEmail)
+        #expect(corp.audiences == ["other"] && corp.clientSecret.isEmpty && corp.requiresVerifiedEmail)
         #expect(configuration.trustedProxies == ["127.0.0.1", "10.0.0.1"])
         #expect(configuration.warnings.isEmpty)
     }

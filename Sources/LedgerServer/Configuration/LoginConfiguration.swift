@@ -95,8 +95,8 @@ struct LoginConfiguration: Sendable {
         case key
     }
 
-    /// Where browsers reach this server.
-    var publicURL: String
+    /// Where browsers reach this server; nil: where it listens.
+    var publicURL: String?
     /// The portal that logs people in, where it is not this server.
     var portalURL: String?
     var callbacks: CallbackList
@@ -212,13 +212,13 @@ extension ServerConfiguration {
 
     /// Reads `auth` and `auth_base_url`.
     static func login(
-        _ file: inout ConfigurationSection, host: String, port: Int
+        _ file: inout ConfigurationSection
     ) throws(ConfigurationError) -> LoginConfiguration {
         let portal = try file.string("auth_base_url")
         if let portal { try checkURL(portal, key: "auth_base_url", isLoopbackHTTPOnly: false) }
         var section = try file.section("auth")
-        let publicURL = try section?.string("public_url").map(Self.withoutSlash) ?? "http://\(host):\(port)"
-        try checkURL(publicURL, key: "auth.public_url", isLoopbackHTTPOnly: false)
+        let publicURL = try section?.string("public_url").map(Self.withoutSlash)
+        if let publicURL { try checkURL(publicURL, key: "auth.public_url", isLoopbackHTTPOnly: false) }
         let addresses = try section?.texts("callbacks") ?? ["cafelua://auth"]
         guard let callbacks = CallbackList(addresses) else {
             throw ConfigurationError(
@@ -274,7 +274,7 @@ extension ServerConfiguration {
             clientSecret: try section.secret("client_secret") ?? "",
             scopes: try section.string("scopes") ?? (kind == .oidc ? "openid email profile" : "identify email"),
             audiences: try section.texts("audiences") ?? [],
-            requiresVerifiedEmail: try section.boolean("require_verified_email") ?? (kind == .oidc))
+            requiresVerifiedEmail: try section.boolean("require_verified_email") ?? false)
         try section.finish()
         return provider
     }
@@ -287,7 +287,7 @@ extension ServerConfiguration {
         let url = URL(string: text)
         let isLoopback = ["127.0.0.1", "localhost", "[::1]", "::1"].contains(url?.host ?? "")
         guard let url, let host = url.host, !host.isEmpty, url.query == nil, url.fragment == nil, url.user == nil,
-            (1...65_535).contains(url.port ?? 80) || url.port == 0,
+            (1...65_535).contains(url.port ?? 80),
             url.scheme == "https" || (url.scheme == "http" && (isLoopback || !isLoopbackHTTPOnly))
         else {
             throw ConfigurationError(

@@ -140,7 +140,7 @@ struct ServerConfiguration: Sendable {
         self.port = port ?? filePort ?? 8000
         masterKeys = try Self.masterKeys(&file, &warnings)
         tokens = try Self.tokens(&file, &warnings)
-        login = try Self.login(&file, host: self.host, port: self.port)
+        login = try Self.login(&file)
         guard tokens != nil || (login.providers.isEmpty && login.portalURL == nil) else {
             throw ConfigurationError(
                 "is missing, and people are to log in: set it (openssl rand -base64 48 makes a good one); the master key does not stand in for it",

@@ -11,6 +11,8 @@ enum ErrorShape {
     case anthropic
 
     init(path: String) {
+        // A slash at the end changes nothing for the router, either.
+        let path = path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
         switch Endpoint(rawValue: path) {
         case .messages: self = .anthropic
         case .some: self = .openAI

@@ -25,6 +25,8 @@ struct GatewayMiddleware: RouterMiddleware {
             response = try await next(request, context)
         } catch {
             response = self.response(to: error, for: request, context: context)
+            // RFC 9110, section 9.3.2.
+            if request.method == .head { response = response.createHeadResponse() }
         }
         if response.headers[.requestID] == nil { response.headers[.requestID] = context.requestID.rawValue }
         let elapsed = ContinuousClock.now - start

@@ -10,8 +10,9 @@ final class RouteTable: Sendable {
 
         func matches(_ path: [Substring]) -> Bool {
             for (index, segment) in segments.enumerated() {
+                guard index < path.count else { return false }
                 if segment == "**" { return true }
-                guard index < path.count, segment.hasPrefix("{") || segment == path[index] else { return false }
+                guard segment.hasPrefix("{") || segment == path[index] else { return false }
             }
             return segments.count == path.count
         }

@@ -16,7 +16,7 @@ struct DiscordProvider: LoginProvider {
         let global_name: String?
         let avatar: String?
         let email: String?
-        let verified: Bool?
+        let verified: VerifiedFlag?
     }
 
     private struct Authorization: Decodable {
@@ -69,7 +69,7 @@ struct DiscordProvider: LoginProvider {
         }
         let avatar = user.avatar.map { "https://cdn.discordapp.com/avatars/\(user.id)/\($0).png" }
         let claims = ProviderClaims(
-            provider: configuration.name, subject: user.id, email: user.email, isEmailVerified: user.verified ?? false,
+            provider: configuration.name, subject: user.id, email: user.email, isEmailVerified: user.verified?.isTrue ?? false,
             name: user.global_name ?? user.username, avatarURL: avatar)
         guard let claims else { throw .subject }
         if configuration.requiresVerifiedEmail, !claims.isEmailVerified { throw .email }

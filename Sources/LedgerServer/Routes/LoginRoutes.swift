@@ -5,6 +5,7 @@ import Hummingbird
 import Ledger
 import LedgerSQLite
 import NIOCore
+import Synchronization
 import WireJSON
 
 /// `/v1/auth/authorize`, the page of providers, and `/v1/auth/callback`: a login by an authorization code, with state, nonce and proof keys.
@@ -12,6 +13,7 @@ import WireJSON
 /// OAuth 2.1; OpenID Connect Core 1.0, section 3.1; RFC 7636; RFC 8252 for native applications.
 struct LoginRoutes: Sendable {
     let login: LoginConfiguration
+    let publicURL: PublicURL
     let providers: [String: any LoginProvider]
     let directory: Directory
     let signUp: SignUp
@@ -32,7 +34,7 @@ struct LoginRoutes: Sendable {
         router.get(RouterPath(Self.callbackPath), use: callback)
     }
 
-    private var redirectURI: String { login.publicURL + Self.callbackPath }
+    private var redirectURI: String { publicURL.text + Self.callbackPath }
 
     // MARK: Beginning
 
@@ -105,7 +107,7 @@ struct LoginRoutes: Sendable {
                 .notFound, "login_not_configured", "There is no login here: the operator has to configure 'auth'")
         }
         guard let name = wish.provider ?? (providers.count == 1 ? providers.keys.first : nil) else {
-            let page = CallbackList.appending(wish.members, to: login.publicURL + Self.pagePath)
+            let page = CallbackList.appending(wish.members, to: publicURL.text + Self.pagePath)
             return answer(with(wish.state, page), isNavigation)
         }
         guard let provider = providers[name] else {
@@ -143,7 +145,7 @@ struct LoginRoutes: Sendable {
         security.note(.loginStarted, context, ["provider": provider.configuration.name])
         var response = answer(url, isNavigation)
         if let browser {
-            let secure = login.publicURL.hasPrefix("https://") ? "; Secure" : ""
+            let secure = publicURL.text.hasPrefix("https://") ? "; Secure" : ""
             response.headers[.setCookie] =
                 "\(cookieName)=\(browser); Max-Age=\(Self.attemptSeconds); Path=/; HttpOnly; SameSite=Lax\(secure)"
         }
@@ -172,7 +174,7 @@ struct LoginRoutes: Sendable {
 
     /// A browser sends a cookie with this prefix back to nobody else (RFC 6265bis, section 4.1.3.2); without TLS there is none.
     private var cookieName: String {
-        login.publicURL.hasPrefix("https://") ? "__Host-gateway_login" : "gateway_login"
+        publicURL.text.hasPrefix("https://") ? "__Host-gateway_login" : "gateway_login"
     }
 
     private func cookie(of request: Request) -> String? {
@@ -293,6 +295,25 @@ struct LoginRoutes: Sendable {
         }
         return result
     }
+}
+
+/// Where browsers reach this server: as it is configured, else where it listens, which is known when it does.
+final class PublicURL: Sendable {
+    private let configured: String?
+    private let listening = Mutex("")
+
+    init(_ configured: String?) {
+        self.configured = configured
+    }
+
+    func listens(host: String, port: Int) {
+        // Nobody can go to the address that stands for all.
+        let name = ["0.0.0.0", "::", ""].contains(host) ? "127.0.0.1" : host
+        listening.withLock { $0 = "http://\(name.contains(":") ? "[\(name)]" : name):\(port)" }
+    }
+
+    /// Without a slash at the end.
+    var text: String { configured ?? listening.withLock { $0 } }
 }
 
 extension Request {

@@ -154,13 +154,11 @@ struct TokenRoutes: Sendable {
     @Sendable func refresh(_ request: Request, _ context: GatewayContext) async throws -> Response {
         try limit.admit(context)
         let fields = try await BodyFields(request)
-        var text = try fields.requiredString("refreshToken")
-        if text.prefix(7).lowercased() == "bearer " { text = String(text.dropFirst(7)) }
+        let presented = try fields.refreshToken("refreshToken")
         let issuer = try configuredIssuer()
         let unknown = Authenticator.unauthorized("invalid_refresh_token", "Invalid refresh token")
-        guard SecretToken.isWhole(text, .refresh) else { throw unknown }
+        guard SecretToken.isWhole(presented, .refresh) else { throw unknown }
         let successor = SecretToken(.refresh)
-        let presented = text
         let sealed = try successor.sealed(for: presented)
         let result = try await directory.rotate(
             SecretToken.hash(presented), retrySeconds: issuer.terms.retrySeconds, at: SystemClock.now()
@@ -185,7 +183,7 @@ struct TokenRoutes: Sendable {
     @Sendable func logOut(_ request: Request, _ context: GatewayContext) async throws -> Response {
         try limit.admit(context)
         let fields = try await BodyFields(request)
-        let text = try fields.requiredString("refresh_token")
+        let text = try fields.refreshToken("refresh_token")
         if SecretToken.isWhole(text, .refresh),
             let session = try await directory.revokeSession(
                 ofToken: SecretToken.hash(text), at: SystemClock.now())
@@ -221,6 +219,14 @@ struct TokenRoutes: Sendable {
             json.endObject()
             json.endObject()
         }
+    }
+}
+
+extension BodyFields {
+    /// A refresh token; some clients write `Bearer ` before it.
+    fileprivate func refreshToken(_ field: String) throws -> String {
+        let text = try requiredString(field)
+        return text.prefix(7).lowercased() == "bearer " ? String(text.dropFirst(7)) : text
     }
 }
 

@@ -130,7 +130,7 @@ async def login_link_key() -> None:
                 await used(here, second["key"], user)
                 await oidc.credential_refused(check, gateway, first["key"], {"invalid_api_key", "inactive_api_key"})
                 check.equal(await oidc.credits(gateway, second["key"]) < 20, True, "the second login brought no second bonus")
-                history = await gateway.usage(user)
+                history = await gateway.usage(user, rows=2)
                 check.equal(len(history), 2, "rows of the usage history")
                 check.equal(len({row["api_key_id"] for row in history}), 2, "keys in the usage history")
             with check.about("the keys afterwards"):

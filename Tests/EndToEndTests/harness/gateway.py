@@ -216,8 +216,14 @@ class Gateway:
         # Exact: no number of a balance passes through binary floating point here.
         return json.loads(response.body, parse_float=Decimal)["data"]
 
-    async def usage(self, user: str, limit: int = 500) -> list[dict]:
-        return await self.wanted("GET", f"/v1/users/{quote(user)}/usage?skip=0&limit={limit}")
+    async def usage(self, user: str, limit: int = 500, rows: int = 0) -> list[dict]:
+        """A user's usage log; as it is, or once it has so many rows (it follows the ledger some instants behind)."""
+
+        async def read() -> list[dict] | None:
+            found = await self.wanted("GET", f"/v1/users/{quote(user)}/usage?skip=0&limit={limit}")
+            return found if len(found) >= rows else None
+
+        return await wire.eventually(read, f"the usage log of {user} has {rows} rows") if rows else await read()
 
     def chat(self, key: str, model: str, *, stream: bool = False, case: str | None = None, headers: dict | None = None,
              receive_buffer: int | None = None, **more) -> wire.Exchange:
