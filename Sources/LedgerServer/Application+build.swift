@@ -177,12 +177,14 @@ struct Gateway: Sendable {
     private func issuer() async -> SessionIssuer? {
         guard let terms = configuration.tokens else { return nil }
         let tokens = await AccessTokens(
-            signing: terms.signing, previous: terms.previous, issuer: configuration.login.publicURL ?? "credit-ledger-gateway")
+            signing: terms.signing, previous: terms.previous,
+            issuer: configuration.login.publicURL ?? "credit-ledger-gateway")
         return SessionIssuer(tokens: tokens, terms: terms)
     }
 
     private func addLogin(
-        to router: Router<GatewayContext>, _ publicURL: PublicURL, _ authenticator: Authenticator, _ directory: Directory,
+        to router: Router<GatewayContext>, _ publicURL: PublicURL, _ authenticator: Authenticator,
+        _ directory: Directory,
         _ issuer: SessionIssuer?, _ client: HTTPClient, _ security: SecurityLog
     ) {
         let login = configuration.login
@@ -197,7 +199,8 @@ struct Gateway: Sendable {
             }
         }
         LoginRoutes(
-            login: login, publicURL: publicURL, providers: providers, directory: directory, signUp: signUp, authenticator: authenticator,
+            login: login, publicURL: publicURL, providers: providers, directory: directory, signUp: signUp,
+            authenticator: authenticator,
             limit: limit, security: security
         ).add(to: router)
         TokenRoutes(

@@ -35,7 +35,9 @@ struct LoginConfigurationTests {
         #expect(configuration.login.callbacks.allows("cafelua://auth"))
         #expect(configuration.login.publicURL == nil)
         let address = PublicURL(nil)
-        for (host, expected) in [("127.0.0.1", "http://127.0.0.1:7"), ("0.0.0.0", "http://127.0.0.1:7"), ("::1", "http://[::1]:7")] {
+        for (host, expected) in [
+            ("127.0.0.1", "http://127.0.0.1:7"), ("0.0.0.0", "http://127.0.0.1:7"), ("::1", "http://[::1]:7"),
+        ] {
             address.listens(host: host, port: 7)
             #expect(address.text == expected)
         }

@@ -69,7 +69,8 @@ struct DiscordProvider: LoginProvider {
         }
         let avatar = user.avatar.map { "https://cdn.discordapp.com/avatars/\(user.id)/\($0).png" }
         let claims = ProviderClaims(
-            provider: configuration.name, subject: user.id, email: user.email, isEmailVerified: user.verified?.isTrue ?? false,
+            provider: configuration.name, subject: user.id, email: user.email,
+            isEmailVerified: user.verified?.isTrue ?? false,
             name: user.global_name ?? user.username, avatarURL: avatar)
         guard let claims else { throw .subject }
         if configuration.requiresVerifiedEmail, !claims.isEmailVerified { throw .email }

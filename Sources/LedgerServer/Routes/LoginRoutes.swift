@@ -65,7 +65,8 @@ struct LoginRoutes: Sendable {
         let state = request.rawQueryValue("state")
         guard state.map(Self.isBearable) ?? true else {
             throw GatewayError(
-                .badRequest, "invalid_state", "'state' must be at most 512 characters, escaped as a query wants it, and none of them a control character",
+                .badRequest, "invalid_state",
+                "'state' must be at most 512 characters, escaped as a query wants it, and none of them a control character",
                 param: "state")
         }
         let challenge = text("code_challenge")
