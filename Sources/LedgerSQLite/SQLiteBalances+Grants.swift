@@ -88,3 +88,24 @@ extension SQLiteBalances {
         }
     }
 }
+
+extension SQLiteBalances {
+    /// Accounts that have grants which have expired and whose expiry is not recorded yet, in the order of their ids, behind one of them.
+    ///
+    /// The table is read once from end to end where every page is asked for.
+    public func accountsWithLapsedGrants(
+        at now: Timestamp, behind account: AccountID?, limit: Int
+    ) async throws -> [AccountID] {
+        try await reader.read { db in
+            let sql = """
+                SELECT DISTINCT account FROM grants
+                WHERE account > ? AND remaining > 0 AND expires_at <= ? ORDER BY account LIMIT ?
+                """
+            return try String.fetchAll(db, sql: sql, arguments: [account?.rawValue ?? "", now.microseconds, limit]).map
+            {
+                guard let id = AccountID(rawValue: $0) else { throw StoreError.corrupt("a grant has no valid account") }
+                return id
+            }
+        }
+    }
+}

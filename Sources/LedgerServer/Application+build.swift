@@ -135,6 +135,7 @@ struct Gateway: Sendable {
             upstreams: upstreams, logger: logger
         ).add(to: router)
 
+        RenewalRoutes(authenticator: authenticator, writer: writer, balances: balances).add(to: router)
         DescriptionRoutes().add(to: router)
         addLogin(to: router, publicURL, authenticator, directory, issuer, client, security)
         routes.fill(from: router)

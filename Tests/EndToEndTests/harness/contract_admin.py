@@ -184,6 +184,7 @@ async def billing(c: Contract) -> None:
     await c.invalid("PATCH", cancel, field_error("enum", "status", "Input should be 'CANCELLED'"), params={"user_id": "ada"}, value={"status": "PAUSED"})
     await c.ok("PATCH", cancel, {"success": True, "detail": "Status updated to CANCELLED"}, params={"user_id": "ada"}, value={"status": "CANCELLED"}, key=BILLING_KEY)
     await keyed_subscriptions(c, text)
+    await c.ok("POST", "/v1/admin/renewals/trigger", {"renewed": 0, "expired_accounts": 0}, key=BILLING_KEY)
     for user in ("ada", "nobody"):
         await c.refused("PATCH", cancel, 404, "subscription_not_found", "Active subscription not found", params={"user_id": user}, value={"status": "CANCELLED"})
 

@@ -125,5 +125,5 @@ ROUTES = [
     Route("DELETE", "/v1/budgets/{id}", "operate", params={"id": "{budget}"}, status=204),
     Route("POST", "/v1/billing/subscription", "bill", {"user_id": "{user}", "plan_name": "BASIC"}),
     Route("PATCH", "/v1/billing/subscription/{user_id}", "bill", {"status": "CANCELLED"}, params={"user_id": "{subscriber}"}),
-    Route("POST", "/v1/billing/topup", "bill", {"user_id": "{user}", "amount": 1}),
+    Route("POST", "/v1/billing/topup", "bill", {"user_id": "{user}", "amount": 1}), Route("POST", "/v1/admin/renewals/trigger", "bill"),
 ]
