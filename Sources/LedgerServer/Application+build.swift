@@ -100,7 +100,6 @@ struct Gateway: Sendable {
         let authenticator = Authenticator(
             masterKeys: configuration.masterKeys, directory: directory, tokens: issuer?.tokens,
             failuresPerMinute: limits.failedCredentialsPerMinute, security: security)
-        let budgets = Budgets(ledger)
         let registry = RequestRegistry(limits: limits, logger: logger)
         let usageService = UsageService(follower: UsageFollower(events: ledger, usage: usage), logger: logger)
         let demoBase = DemoBase()
@@ -117,8 +116,7 @@ struct Gateway: Sendable {
                 logger: logger, routes: routes, trustedProxies: configuration.trustedProxies))
         HealthRoutes(writer: writer, registry: registry, follower: usageService, upstreams: upstreams).add(to: router)
         let users = UserRoutes(
-            authenticator: authenticator, writer: writer, directory: directory, balances: balances, usage: usage,
-            budgets: budgets)
+            authenticator: authenticator, writer: writer, directory: directory, balances: balances, usage: usage)
         users.add(to: router)
         KeyRoutes(authenticator: authenticator, users: users, directory: directory).add(to: router)
         PricingRoutes(authenticator: authenticator, writer: writer).add(to: router)
@@ -126,7 +124,7 @@ struct Gateway: Sendable {
             to: router)
         ProfileRoutes(authenticator: authenticator, directory: directory, balances: balances, usage: usage).add(
             to: router)
-        BudgetRoutes(authenticator: authenticator, budgets: budgets).add(to: router)
+        BudgetRoutes(authenticator: authenticator, directory: directory).add(to: router)
         SubscriptionRoutes(authenticator: authenticator, writer: writer, directory: directory, balances: balances).add(
             to: router)
         ModelRoutes(

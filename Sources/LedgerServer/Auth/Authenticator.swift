@@ -140,7 +140,7 @@ final class Authenticator: Sendable {
     func user(of request: Request, _ context: GatewayContext) async throws -> AccountID {
         let principal = try await principal(of: request, context)
         if let user = principal.user { return user }
-        guard let name = request.uri.queryParameters["user"].map(String.init), !name.isEmpty else {
+        guard let name = request.stated("user") else {
             throw GatewayError(
                 .badRequest, "user_required", "When using master key, 'user' query parameter is required", param: "user"
             )

@@ -94,17 +94,3 @@ extension Response {
         return Response(status: .ok, headers: headers, body: body)
     }
 }
-
-extension Request {
-    /// A parameter of the query; nil where it is not there.
-    func query(_ name: Substring) -> String? {
-        uri.queryParameters[name].map { String($0) }
-    }
-}
-
-extension GatewayError {
-    /// A 422 for a parameter of the query.
-    static func query(_ name: String, kind: String, _ message: String) -> GatewayError {
-        validation(kind: kind, field: name, message: message, location: "query")
-    }
-}

@@ -177,10 +177,3 @@ struct LogQuery {
             keyID: request.stated("api_key_id"))
     }
 }
-
-extension Request {
-    /// A parameter of the query, unless it is empty.
-    fileprivate func stated(_ name: Substring) -> String? {
-        query(name).flatMap { $0.isEmpty ? nil : $0 }
-    }
-}

@@ -8,7 +8,7 @@ import WireJSON
 /// `/v1/budgets`: what users may spend in a period. Users are attached to one by `budget_id`.
 struct BudgetRoutes: Sendable {
     let authenticator: Authenticator
-    let budgets: Budgets
+    let directory: Directory
 
     /// A billion dollars, in micro-USD.
     private static let largest: Int64 = 1_000_000_000_000_000
@@ -29,14 +29,14 @@ struct BudgetRoutes: Sendable {
         let budget = Budget(
             id: UUID().uuidString.lowercased(), maxMicroUSD: try Self.amount(fields),
             durationSeconds: try Self.duration(fields), createdAt: SystemClock.now())
-        try await budgets.insert(budget)
+        try await directory.insert(budget)
         return Response.json { budget.write(to: &$0) }
     }
 
     @Sendable func list(_ request: Request, _ context: GatewayContext) async throws -> Response {
         try await authenticator.demand(.read, request, context)
         let page = try Page(request)
-        let found = try await budgets.budgets(skip: page.skip, limit: page.limit)
+        let found = try await directory.budgets(skip: page.skip, limit: page.limit)
         return Response.json { json in
             json.beginArray()
             for budget in found { budget.write(to: &json) }
@@ -58,7 +58,7 @@ struct BudgetRoutes: Sendable {
         if fields.has("max_budget") { budget.maxMicroUSD = try Self.amount(fields) }
         if fields.has("budget_duration_sec") { budget.durationSeconds = try Self.duration(fields) }
         budget.updatedAt = SystemClock.now()
-        guard try await budgets.update(budget) else { throw GatewayError.budgetNotFound(budget.id) }
+        guard try await directory.update(budget) else { throw GatewayError.budgetNotFound(budget.id) }
         let changed = budget
         return Response.json { changed.write(to: &$0) }
     }
@@ -67,7 +67,7 @@ struct BudgetRoutes: Sendable {
     @Sendable func delete(_ request: Request, _ context: GatewayContext) async throws -> Response {
         try await authenticator.demand(.operate, request, context)
         let id = Self.name(context)
-        switch try await budgets.delete(id) {
+        switch try await directory.deleteBudget(id) {
         case .deleted: return Response(status: .noContent)
         case .unknown: throw GatewayError.budgetNotFound(id)
         case .inUse:
@@ -77,7 +77,7 @@ struct BudgetRoutes: Sendable {
 
     private func budget(_ context: GatewayContext) async throws -> Budget {
         let id = Self.name(context)
-        guard let budget = try await budgets.budget(id) else { throw GatewayError.budgetNotFound(id) }
+        guard let budget = try await directory.budget(id) else { throw GatewayError.budgetNotFound(id) }
         return budget
     }
 

@@ -51,36 +51,35 @@ struct LoginRoutes: Sendable {
     }
 
     private func wish(_ request: Request) throws -> Wish {
-        let query = request.uri.queryParameters
-        func text(_ name: Substring) -> String? { query[name].map(String.init).flatMap { $0.isEmpty ? nil : $0 } }
-        guard let callback = text("callback_url") ?? text("redirect_uri") else {
-            throw GatewayError.validation(
-                kind: "missing", field: "callback_url", message: "Field required", location: "query")
+        guard let callback = request.stated("callback_url") ?? request.stated("redirect_uri") else {
+            throw GatewayError.query("callback_url", kind: "missing", "Field required")
         }
         guard login.callbacks.allows(callback) else {
             throw GatewayError(
                 .badRequest, "callback_not_allowed",
                 "The callback is not one that the operator has allowed (auth.callbacks)", param: "callback_url")
         }
-        let state = request.rawQueryValue("state")
+        let state = request.written("state")
         guard state.map(Self.isBearable) ?? true else {
             throw GatewayError(
                 .badRequest, "invalid_state",
                 "'state' must be at most 512 characters, escaped as a query wants it, and none of them a control character",
                 param: "state")
         }
-        let challenge = text("code_challenge")
-        guard challenge.map(ProofKey.isChallenge) ?? true, text("code_challenge_method") ?? "S256" == "S256" else {
+        let challenge = request.stated("code_challenge")
+        guard challenge.map(ProofKey.isChallenge) ?? true, request.stated("code_challenge_method") ?? "S256" == "S256"
+        else {
             throw GatewayError(
                 .badRequest, "invalid_code_challenge",
                 "'code_challenge' must be the base64url of a SHA-256, and its method S256", param: "code_challenge")
         }
-        let clientType = text("client_type").map { String($0.prefix(64)) }
+        let clientType = request.stated("client_type").map { String($0.prefix(64)) }
         var members = [("callback_url", callback)]
         if let clientType { members.append(("client_type", clientType)) }
         if let challenge { members += [("code_challenge", challenge), ("code_challenge_method", "S256")] }
         return Wish(
-            callback: callback, provider: text("provider"), clientType: clientType, state: state, challenge: challenge,
+            callback: callback, provider: request.stated("provider"), clientType: clientType, state: state,
+            challenge: challenge,
             members: members)
     }
 
@@ -202,8 +201,7 @@ struct LoginRoutes: Sendable {
     /// The provider's answer: it leads back to the client with a code or a key, or with why there is none.
     @Sendable func callback(_ request: Request, _ context: GatewayContext) async throws -> Response {
         try limit.admit(context)
-        let query = request.uri.queryParameters
-        let state = query["state"].map(String.init) ?? ""
+        let state = request.query("state") ?? ""
         let browser = cookie(of: request)
         guard SecretToken.isWhole(state, .state),
             let attempt = try await directory.takeLoginAttempt(
@@ -214,7 +212,7 @@ struct LoginRoutes: Sendable {
                 .badRequest, "invalid_state",
                 "This login is not known here, took too long or has been answered; begin it again", param: "state")
         }
-        if let error = query["error"] {
+        if let error = request.query("error") {
             let isDenied = error == "access_denied"
             security.note(
                 .loginFailed, context,
@@ -223,7 +221,7 @@ struct LoginRoutes: Sendable {
         }
         do {
             guard let provider = providers[attempt.provider] else { throw IdentityFault.provider("not configured") }
-            guard let code = query["code"].map(String.init), !code.isEmpty else {
+            guard let code = request.stated("code") else {
                 throw IdentityFault.provider("no code")
             }
             let claims = try await provider.claims(
@@ -315,15 +313,4 @@ final class PublicURL: Sendable {
 
     /// Without a slash at the end.
     var text: String { configured ?? listening.withLock { $0 } }
-}
-
-extension Request {
-    /// A member of the query as it was written, without its escapes resolved; nil where it is absent or empty.
-    fileprivate func rawQueryValue(_ name: String) -> String? {
-        for member in (uri.query ?? "").split(separator: "&") where member.hasPrefix(name + "=") {
-            let value = member.dropFirst(name.utf8.count + 1)
-            return value.isEmpty ? nil : String(value)
-        }
-        return nil
-    }
 }

@@ -102,18 +102,16 @@ struct SessionRoutes: Sendable {
     /// The account of a provider's person, for the operator's programs.
     @Sendable func lookup(_ request: Request, _ context: GatewayContext) async throws -> Response {
         try await authenticator.demand(.read, request, context)
-        let query = request.uri.queryParameters
-        func text(_ name: Substring) -> String? { query[name].map(String.init).flatMap { $0.isEmpty ? nil : $0 } }
-        let provider = text("provider")
+        let provider = request.stated("provider")
         let found: Identity?
-        if let subject = text("provider_account_id") {
+        if let subject = request.stated("provider_account_id") {
             guard let provider else {
                 throw GatewayError(
                     .badRequest, "lookup_incomplete", "Provide provider with provider_account_id, or email",
                     param: "provider")
             }
             found = try await directory.identity(provider: provider, subject: subject)
-        } else if let email = text("email") {
+        } else if let email = request.stated("email") {
             // Of several, who has it verified comes first.
             let all = try await directory.identities(email: email, provider: provider)
             found = all.first { $0.isEmailVerified } ?? all.first

@@ -13,7 +13,6 @@ struct UserRoutes: Sendable {
     let directory: Directory
     let balances: SQLiteBalances
     let usage: SQLiteUsage
-    let budgets: Budgets
 
     func add(to router: some RouterMethods<GatewayContext>) {
         router.post("/v1/users", use: create)
@@ -123,7 +122,7 @@ struct UserRoutes: Sendable {
     /// The budget that a body names; a 404 where there is none of that id.
     private func budget(in fields: BodyFields) async throws -> String? {
         guard let id = try fields.string("budget_id") else { return nil }
-        guard try await budgets.budget(id) != nil else { throw GatewayError.budgetNotFound(id) }
+        guard try await directory.budget(id) != nil else { throw GatewayError.budgetNotFound(id) }
         return id
     }
 

@@ -20,24 +20,16 @@ public struct Budget: Hashable, Sendable {
     }
 }
 
-/// The budgets that users can be attached to: an ordinary table in the ledger's database, and in none of its events.
-///
-/// Every change is one transaction, durable when it returns.
-public struct Budgets: Sendable {
-    /// What became of a deletion.
-    public enum Deletion: Hashable, Sendable {
-        case deleted
-        case unknown
-        /// Users are attached to it: nothing was deleted.
-        case inUse
-    }
+/// What became of the deletion of a budget.
+public enum BudgetDeletion: Hashable, Sendable {
+    case deleted
+    case unknown
+    /// Users are attached to it: nothing was deleted.
+    case inUse
+}
 
-    private let pool: DatabasePool
-    private static let columns = "budget_id, max_budget_micro_usd, duration_seconds, created_at, updated_at"
-
-    public init(_ ledger: SQLiteLedger) {
-        pool = ledger.pool
-    }
+extension Directory {
+    private static let budgetColumns = "budget_id, max_budget_micro_usd, duration_seconds, created_at, updated_at"
 
     /// Adds a budget.
     public func insert(_ budget: Budget) async throws {
@@ -57,7 +49,7 @@ public struct Budgets: Sendable {
     public func budget(_ id: String) async throws -> Budget? {
         try await pool.read { db in
             try Row.fetchOne(
-                db, sql: "SELECT \(Self.columns) FROM budgets WHERE budget_id = ?", arguments: [id]
+                db, sql: "SELECT \(Self.budgetColumns) FROM budgets WHERE budget_id = ?", arguments: [id]
             ).map { Budget(row: $0) }
         }
     }
@@ -67,7 +59,7 @@ public struct Budgets: Sendable {
         try await pool.read { db in
             try Row.fetchAll(
                 db,
-                sql: "SELECT \(Self.columns) FROM budgets ORDER BY created_at, budget_id LIMIT ? OFFSET ?",
+                sql: "SELECT \(Self.budgetColumns) FROM budgets ORDER BY created_at, budget_id LIMIT ? OFFSET ?",
                 arguments: [limit, skip]
             ).map { Budget(row: $0) }
         }
@@ -89,7 +81,7 @@ public struct Budgets: Sendable {
     }
 
     /// Deletes a budget that no user is attached to.
-    public func delete(_ id: String) async throws -> Deletion {
+    public func deleteBudget(_ id: String) async throws -> BudgetDeletion {
         try await write { db in
             let isUsed = try Bool.fetchOne(
                 db, sql: "SELECT EXISTS (SELECT 1 FROM users WHERE budget_id = ? AND deleted_at IS NULL)",
@@ -98,12 +90,6 @@ public struct Budgets: Sendable {
             try db.execute(sql: "DELETE FROM budgets WHERE budget_id = ?", arguments: [id])
             return db.changesCount > 0 ? .deleted : .unknown
         }
-    }
-
-    /// A write that runs to its end also where the caller's task is cancelled (GRDB would roll it back).
-    private func write<T: Sendable>(_ body: @escaping @Sendable (Database) throws -> T) async throws -> T {
-        let pool = pool
-        return try await Task { try await pool.write(body) }.value
     }
 }
 
