@@ -24,6 +24,12 @@ public struct CallbackList: Sendable {
         }
     }
 
+    /// Whether an address leads to an application on the person's own machine: by a scheme of its own, or by a loopback address.
+    public static func isOnOwnMachine(_ address: String) -> Bool {
+        guard let parts = Parts(address) else { return false }
+        return parts.isLoopback || !["http", "https"].contains(parts.scheme)
+    }
+
     /// An address with something added to its query, which is escaped.
     public static func appending(_ members: [(name: String, value: String)], to address: String) -> String {
         var result = address

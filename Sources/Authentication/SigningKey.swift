@@ -13,8 +13,8 @@ public struct SigningKey: Sendable {
     /// Names the key in the header of its tokens (`kid`).
     public let id: String
 
-    /// The bytes that a secret should have (RFC 7518, section 3.2). A shorter one can be found out of a token; who has it can still forge no
-    /// token for anybody else, since each names a session that exists and is that person's.
+    /// The bytes that a secret should have (RFC 7518, section 3.2). A shorter one can be found out of a token. Who has it still needs the id of
+    /// somebody's live session to forge a token for them: such ids are random, and are in the operator's log and ledger only.
     public static let secretBytes = 32
 
     /// A secret; nil for an empty one.

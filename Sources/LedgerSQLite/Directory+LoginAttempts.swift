@@ -79,12 +79,13 @@ extension Directory {
         }
     }
 
-    /// Forgets logins, codes and sessions whose time is long over: a bounded part of them at each call.
+    /// Forgets logins, codes and sessions whose time is long over: a bounded part of them at each call; says whether there may be more.
     ///
     /// A session that has ended is remembered for 30 days more, so that its tokens are told that it has ended; a code for a day, so that its
     /// second use is told.
-    public func pruneLogins(at now: Timestamp) async throws {
+    public func pruneLogins(at now: Timestamp) async throws -> Bool {
         try await write { db in
+            var isMore = false
             for (sql, instant) in [
                 (
                     "DELETE FROM login_attempts WHERE state IN (SELECT state FROM login_attempts WHERE expires_at < ? LIMIT 1000)",
@@ -100,7 +101,9 @@ extension Directory {
                 ),
             ] {
                 try db.execute(sql: sql, arguments: [instant.microseconds])
+                isMore = isMore || db.changesCount >= 100
             }
+            return isMore
         }
     }
 }

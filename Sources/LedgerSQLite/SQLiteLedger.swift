@@ -39,6 +39,8 @@ public final class SQLiteLedger: EventStore, @unchecked Sendable {
         configuration.prepareDatabase { db in
             try db.execute(sql: "PRAGMA cache_size = -65536")
             try db.execute(sql: "PRAGMA trusted_schema = OFF")
+            // What was erased of a person shall not lie in free pages (https://www.sqlite.org/pragma.html#pragma_secure_delete).
+            try db.execute(sql: "PRAGMA secure_delete = ON")
         }
         do {
             pool = try DatabasePool(path: path, configuration: configuration)

@@ -74,7 +74,8 @@ struct HousekeepingService: Service {
             try await authenticator.flushUses()
             let oldest = SystemClock.now().advanced(bySeconds: -3600 * Int64(limits.idempotencyHours))
             _ = try await directory.pruneRequestKeys(before: oldest)
-            try await directory.pruneLogins(at: SystemClock.now())
+            var rounds = 0
+            while try await directory.pruneLogins(at: SystemClock.now()), rounds < 100 { rounds += 1 }
         } catch {
             logger.warning("housekeeping failed", metadata: ["error": "\(error)"])
         }

@@ -212,6 +212,17 @@ struct CallbackListTests {
         #expect(CallbackList([address]) == nil)
     }
 
+    @Test(
+        "which addresses lead to the person's own machine",
+        arguments: [
+            ("cafelua://auth", true), ("http://127.0.0.1:5/cb", true), ("http://[::1]/cb", true),
+            ("https://portal.example/", false), ("https://127.0.0.1/", false), ("http://portal.example/", false),
+            ("", false),
+        ])
+    func ownMachine(address: String, isOwn: Bool) {
+        #expect(CallbackList.isOnOwnMachine(address) == isOwn)
+    }
+
     @Test("what is added to an address is escaped, and cannot add more")
     func appending() {
         #expect(

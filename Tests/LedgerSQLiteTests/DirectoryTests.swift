@@ -326,7 +326,7 @@ struct DirectoryTests {
             #expect(try await take(2, browser: 6) == nil, "another browser")
             #expect(try await take(2, browser: 5) == attempt(2, browser: 5), "which has spoilt nothing")
             #expect(try await take(3, browser: nil, seconds: 600) == nil, "too late")
-            try await directory.pruneLogins(at: Self.start.advanced(bySeconds: 601))
+            #expect(try await !directory.pruneLogins(at: Self.start.advanced(bySeconds: 601)))
             #expect(try await take(3, browser: nil) == nil, "forgotten")
         }
     }

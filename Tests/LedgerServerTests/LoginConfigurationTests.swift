@@ -71,6 +71,8 @@ struct LoginConfigurationTests {
             (secret + "auth: {providers: {\"a b\": {client_id: c}}}", "auth.providers.a b"),
             (secret + "auth: {providers: {google: {client_id: c, secret: s}}}", "auth.providers.google.secret"),
             (secret + "auth: {provider: {}}", "auth.provider"),
+            ("trusted_proxies: 127.0.0.1, proxy", "trusted_proxies"),
+            ("trusted_proxies: 10.0.0.0/8", "trusted_proxies"),
             ("master_keys: {a: {key: 0123456789, role: owner}}", "master_keys.a.role"),
             ("master_keys: {a: {role: auditor}}", "master_keys.a"),
             ("master_keys: {a: {key: short, role: auditor}}", "master_keys.a.key"),

@@ -8,7 +8,9 @@ struct SecurityLog: Sendable {
         case loginStarted = "login_started"
         case loginSucceeded = "login_succeeded"
         case loginFailed = "login_failed"
+        case codeExchanged = "login_code_exchanged"
         case codeReused = "login_code_reused"
+        case refreshRefused = "refresh_refused"
         case tokenReused = "refresh_token_reused"
         case sessionRevoked = "session_revoked"
         case keyCreated = "key_created"
@@ -36,7 +38,7 @@ struct SecurityLog: Sendable {
         let level: Logger.Level
         switch event {
         case .codeReused, .tokenReused: level = .warning
-        case .credentialRefused, .limited, .loginFailed, .rightMissing: level = .notice
+        case .credentialRefused, .limited, .loginFailed, .refreshRefused, .rightMissing: level = .notice
         default: level = .info
         }
         logger.log(level: level, "\(event.rawValue)", metadata: metadata)

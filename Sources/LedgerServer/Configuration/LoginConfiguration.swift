@@ -1,6 +1,7 @@
 import Authentication
 import Crypto
 import Foundation
+import NIOCore
 
 /// What a master key may do.
 enum Role: String, Sendable, CaseIterable {
@@ -277,6 +278,22 @@ extension ServerConfiguration {
             requiresVerifiedEmail: try section.boolean("require_verified_email") ?? false)
         try section.finish()
         return provider
+    }
+
+    /// Reads addresses, separated by commas, each as a connection shows it.
+    static func addresses(
+        _ key: String, _ file: inout ConfigurationSection
+    ) throws(ConfigurationError) -> Set<String> {
+        var addresses: Set<String> = []
+        for text in (try file.string(key) ?? "").split(separator: ",") {
+            let text = text.trimmingCharacters(in: .whitespaces)
+            guard let address = (try? SocketAddress(ipAddress: text, port: 0))?.ipAddress else {
+                throw ConfigurationError(
+                    "must be IP addresses, separated by commas (no names, no networks)", key: key)
+            }
+            addresses.insert(address)
+        }
+        return addresses
     }
 
     private static func withoutSlash(_ url: String) -> String { url.hasSuffix("/") ? String(url.dropLast()) : url }

@@ -146,10 +146,7 @@ struct ServerConfiguration: Sendable {
                 "is missing, and people are to log in: set it (openssl rand -base64 48 makes a good one); the master key does not stand in for it",
                 key: "jwt_secret")
         }
-        trustedProxies = Set(
-            (try file.string("trusted_proxies") ?? "").split(separator: ",").map {
-                $0.trimmingCharacters(in: .whitespaces)
-            })
+        trustedProxies = try Self.addresses("trusted_proxies", &file)
         for key in ["auto_migrate", "image_dump_enabled", "image_dump_dir", "test_model_override"]
         where file.ignore(key) {
             warnings.append("'\(key)' is ignored")

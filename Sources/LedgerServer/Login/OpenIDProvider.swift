@@ -105,16 +105,17 @@ actor OpenIDProvider: LoginProvider {
         // Section 4.3: or else one provider could speak for another.
         guard document.issuer == configuration.base else { throw .issuer }
         for endpoint in [document.authorization_endpoint, document.token_endpoint, document.jwks_uri] {
-            guard Self.isSafe(endpoint) else { throw .provider("an endpoint is not https") }
+            guard isSafe(endpoint) else { throw .provider("an endpoint is not https") }
         }
         discovered = (document, .now)
         return document
     }
 
-    private static func isSafe(_ endpoint: String) -> Bool {
+    /// `https`; `http` to this machine only for a provider that is on it itself.
+    private func isSafe(_ endpoint: String) -> Bool {
         guard let url = URL(string: endpoint), let host = url.host, !host.isEmpty else { return false }
-        return url.scheme == "https"
-            || (url.scheme == "http" && ["127.0.0.1", "localhost", "::1", "[::1]"].contains(host))
+        let isLocal = url.scheme == "http" && ["127.0.0.1", "localhost", "::1", "[::1]"].contains(host)
+        return url.scheme == "https" || (isLocal && configuration.base.hasPrefix("http://"))
     }
 
     private func currentKeys() async throws(IdentityFault) -> ProviderKeys {

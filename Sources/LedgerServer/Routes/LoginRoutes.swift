@@ -29,9 +29,22 @@ struct LoginRoutes: Sendable {
     static let codeSeconds: Int64 = 60
 
     func add(to router: some RouterMethods<GatewayContext>) {
-        router.get("/v1/auth/authorize", use: authorize)
+        router.get("/v1/auth/authorize") { try await onlyGet($0, $1, authorize) }
         router.get(RouterPath(Self.pagePath), use: page)
-        router.get(RouterPath(Self.callbackPath), use: callback)
+        router.get(RouterPath(Self.callbackPath)) { try await onlyGet($0, $1, callback) }
+    }
+
+    /// HEAD is GET without its effect, and these have one: what looks ahead at an address must not use up a login.
+    private func onlyGet(
+        _ request: Request, _ context: GatewayContext,
+        _ handle: @Sendable (Request, GatewayContext) async throws -> Response
+    ) async throws -> Response {
+        guard request.method == .get else {
+            var error = GatewayError(.methodNotAllowed, "method_not_allowed", "Method Not Allowed")
+            error.headers[.allow] = "GET"
+            throw error
+        }
+        return try await handle(request, context)
     }
 
     private var redirectURI: String { publicURL.text + Self.callbackPath }
@@ -74,6 +87,12 @@ struct LoginRoutes: Sendable {
                 "'code_challenge' must be the base64url of a SHA-256, and its method S256", param: "code_challenge")
         }
         let clientType = request.stated("client_type").map { String($0.prefix(64)) }
+        guard link(of: clientType) == .code || CallbackList.isOnOwnMachine(callback) else {
+            throw GatewayError(
+                .badRequest, "callback_not_allowed",
+                "A key is handed to an application on the person's own machine only, not to a web address",
+                param: "callback_url")
+        }
         var members = [("callback_url", callback)]
         if let clientType { members.append(("client_type", clientType)) }
         if let challenge { members += [("code_challenge", challenge), ("code_challenge_method", "S256")] }
@@ -81,6 +100,10 @@ struct LoginRoutes: Sendable {
             callback: callback, provider: request.stated("provider"), clientType: clientType, state: state,
             challenge: challenge,
             members: members)
+    }
+
+    private func link(of clientType: String?) -> LoginConfiguration.Link {
+        clientType.flatMap { login.links[$0] } ?? .code
     }
 
     /// Whether a state may come back as it was written: also once its escapes are resolved, it holds no control character.
@@ -237,7 +260,7 @@ struct LoginRoutes: Sendable {
         _ attempt: LoginAttempt, _ claims: ProviderClaims, _ context: GatewayContext
     ) async throws -> Response {
         let user = try await signUp.user(claims)
-        let link = attempt.clientType.flatMap { login.links[$0] } ?? .code
+        let link = link(of: attempt.clientType)
         security.note(
             .loginSucceeded, context,
             ["provider": attempt.provider, "user": user.id.rawValue, "link": link.rawValue])

@@ -1,11 +1,12 @@
 import Authentication
+import Foundation
 import HTTPTypes
 import Hummingbird
 import Ledger
 import LedgerSQLite
 import WireJSON
 
-/// `/v1/auth/me`, `/v1/auth/sessions`, `/v1/auth/lookup` and the public keys of access tokens.
+/// `/v1/auth/me`, `/v1/auth/sessions`, `/v1/users/{id}/sessions`, `/v1/auth/lookup` and the public keys of access tokens.
 struct SessionRoutes: Sendable {
     let authenticator: Authenticator
     let directory: Directory
@@ -18,6 +19,7 @@ struct SessionRoutes: Sendable {
         router.get("/v1/auth/sessions", use: list)
         router.delete("/v1/auth/sessions", use: revokeAll)
         router.delete("/v1/auth/sessions/:id", use: revoke)
+        router.delete("/v1/users/:id/sessions", use: revokeForUser)
         router.get("/v1/auth/lookup", use: lookup)
         router.get("/.well-known/jwks.json") { _, _ in Response.json { $0.raw(publicKeys) } }
     }
@@ -89,11 +91,26 @@ struct SessionRoutes: Sendable {
 
     @Sendable func revokeAll(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let (user, principal) = try await authenticator.person(of: request, context)
+        try await revokeAll(of: user, by: principal, context)
+        return Response(status: .noContent)
+    }
+
+    private func revokeAll(of user: AccountID, by principal: Principal, _ context: GatewayContext) async throws {
         let ids = try await directory.revokeSessions(of: user, at: SystemClock.now())
         authenticator.forget(sessions: ids)
         security.note(
             .sessionRevoked, context,
             ["sessions": "\(ids.count)", "user": user.rawValue, "actor": principal.actor])
+    }
+
+    /// Ends all sessions of a user, by the operator. Keys are not touched.
+    @Sendable func revokeForUser(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let principal = try await authenticator.demand(.operate, request, context)
+        let name = context.parameters.get("id")?.removingPercentEncoding ?? ""
+        guard let user = AccountID(rawValue: name), try await directory.user(user) != nil else {
+            throw GatewayError(.notFound, "user_not_found", "User with id '\(name)' not found")
+        }
+        try await revokeAll(of: user, by: principal, context)
         return Response(status: .noContent)
     }
 
@@ -112,9 +129,16 @@ struct SessionRoutes: Sendable {
             }
             found = try await directory.identity(provider: provider, subject: subject)
         } else if let email = request.stated("email") {
-            // Of several, who has it verified comes first.
+            // Who has it verified comes first. Of those who only say so, it must be one and the same.
             let all = try await directory.identities(email: email, provider: provider)
-            found = all.first { $0.isEmailVerified } ?? all.first
+            let verified = all.filter(\.isEmailVerified)
+            let candidates = verified.isEmpty ? all : verified
+            guard Set(candidates.map(\.user)).count <= 1 else {
+                throw GatewayError(
+                    .conflict, "ambiguous_email", "Several users have this e-mail; ask by provider_account_id",
+                    param: "email")
+            }
+            found = candidates.first
         } else {
             throw GatewayError(
                 .badRequest, "lookup_incomplete", "Provide provider with provider_account_id, or email",

@@ -72,18 +72,22 @@ struct TokenRoutes: Sendable {
         }
     }
 
-    /// What a trusted portal says. Without the provider's name of the person, the e-mail names them, among those of that provider.
+    /// What a trusted portal says. Without the provider's name of the person, the e-mail names them, among those of that provider whose
+    /// e-mail is verified or was all that a portal ever said of them: whoever merely wrote an e-mail into a profile is not found by it.
     private func trusted(_ fields: BodyFields, _ provider: String) async throws -> ProviderClaims {
         let email = try fields.string("email")
         var subject = try fields.string("provider_account_id").flatMap { $0.isEmpty ? nil : $0 }
         if subject == nil, let email {
-            let known = try await directory.identities(email: email, provider: provider)
+            let own = Self.subject(ofEmail: email)
+            let known = try await directory.identities(email: email, provider: provider).filter {
+                $0.isEmailVerified || $0.subject == own
+            }
             guard known.count <= 1 else {
                 throw GatewayError(
                     .conflict, "ambiguous_email",
                     "Several people have this e-mail at the provider; send provider_account_id", param: "email")
             }
-            subject = known.first?.subject ?? "e-mail:\(email)"
+            subject = known.first?.subject ?? own
         }
         guard let subject else { throw GatewayError.missing("provider_account_id") }
         let claims = ProviderClaims(
@@ -96,6 +100,12 @@ struct TokenRoutes: Sendable {
                 message: "Input should have 1 to 255 bytes (the provider's name 1 to 64) without control characters")
         }
         return claims
+    }
+
+    /// The subject of a person of whom a portal has said no more than the e-mail.
+    private static func subject(ofEmail email: String) -> String {
+        let folded = email.utf8.map { (0x41...0x5A).contains($0) ? $0 + 0x20 : $0 }
+        return "e-mail:" + String(decoding: folded, as: UTF8.self)
     }
 
     /// What a provider's own token says; claims that somebody merely sends count for nothing.
@@ -118,14 +128,13 @@ struct TokenRoutes: Sendable {
 
     /// Exchanges a login's code for tokens, once.
     @Sendable func exchange(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        try limit.admit(context)
         let fields = try await BodyFields(request)
         let text = try fields.requiredString("code")
         let verifier = try fields.string("code_verifier")
         let clientType = try fields.string("client_type")
         let issuer = try configuredIssuer()
         let refused = Authenticator.unauthorized("invalid_code", "invalid or expired code")
-        guard SecretToken.isWhole(text, .code) else { throw refused }
+        guard SecretToken.isWhole(text, .code) else { throw limit.refusal(refused, context) }
         let device = Device(type: clientType, userAgent: request.headers[.userAgent]).json
         // A code names its user only in the transaction that uses it up: the first token is made before.
         let token = SecretToken(.refresh)
@@ -139,39 +148,55 @@ struct TokenRoutes: Sendable {
         }
         switch result {
         case .opened(let session):
+            security.note(.codeExchanged, context, ["session": session.id, "user": session.user.rawValue])
             return try await answer(issuer.issue(session, refresh: token.text))
         case .reused(let session):
             if let session { authenticator.forget(sessions: [session]) }
             security.note(.codeReused, context, ["session": session ?? ""])
-            throw refused
+            throw limit.refusal(refused, context)
         case .refused:
             security.note(.loginFailed, context, ["why": "code"])
-            throw refused
+            throw limit.refusal(refused, context)
         }
     }
 
     /// Exchanges a refresh token for new tokens.
     @Sendable func refresh(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        try limit.admit(context)
         let fields = try await BodyFields(request)
         let presented = try fields.refreshToken("refreshToken")
         let issuer = try configuredIssuer()
+        do {
+            return try await answer(rotate(presented, issuer, context))
+        } catch let refusal as GatewayError where refusal.status == .unauthorized {
+            throw limit.refusal(refusal, context)
+        }
+    }
+
+    private func rotate(
+        _ presented: String, _ issuer: SessionIssuer, _ context: GatewayContext
+    ) async throws -> IssuedTokens {
         let unknown = Authenticator.unauthorized("invalid_refresh_token", "Invalid refresh token")
+        let revoked = Authenticator.unauthorized("refresh_token_revoked", "Refresh token revoked")
         guard SecretToken.isWhole(presented, .refresh) else { throw unknown }
         let successor = SecretToken(.refresh)
         let sealed = try successor.sealed(for: presented)
         let result = try await directory.rotate(
             SecretToken.hash(presented), retrySeconds: issuer.terms.retrySeconds, at: SystemClock.now()
         ) { session in issuer.row(of: successor, sealed: sealed, in: session) }
-        let revoked = Authenticator.unauthorized("refresh_token_revoked", "Refresh token revoked")
         switch result {
-        case .rotated(let session): return try await answer(issuer.issue(session, refresh: successor.text))
+        case .rotated(let session): return try await issuer.issue(session, refresh: successor.text)
         case .repeated(let session, let sealed):
             guard let earlier = SecretToken.opened(sealed, with: presented) else { throw revoked }
-            return try await answer(issuer.issue(session, refresh: earlier))
-        case .unknown: throw unknown
-        case .expired: throw Authenticator.unauthorized("refresh_token_expired", "Refresh token expired")
-        case .revoked: throw revoked
+            return try await issuer.issue(session, refresh: earlier)
+        case .unknown:
+            security.note(.refreshRefused, context, ["why": "unknown"])
+            throw unknown
+        case .expired:
+            security.note(.refreshRefused, context, ["why": "expired"])
+            throw Authenticator.unauthorized("refresh_token_expired", "Refresh token expired")
+        case .revoked:
+            security.note(.refreshRefused, context, ["why": "revoked"])
+            throw revoked
         case .reused(let session):
             authenticator.forget(sessions: [session.id])
             security.note(.tokenReused, context, ["session": session.id, "user": session.user.rawValue])
@@ -181,16 +206,16 @@ struct TokenRoutes: Sendable {
 
     /// Ends the session of a refresh token. The answer is the same for a token that is none: it tells nobody anything.
     @Sendable func logOut(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        try limit.admit(context)
         let fields = try await BodyFields(request)
         let text = try fields.refreshToken("refresh_token")
-        if SecretToken.isWhole(text, .refresh),
-            let session = try await directory.revokeSession(
-                ofToken: SecretToken.hash(text), at: SystemClock.now())
-        {
-            authenticator.forget(sessions: [session])
-            security.note(.sessionRevoked, context, ["session": session, "why": "logout"])
+        guard SecretToken.isWhole(text, .refresh),
+            let session = try await directory.revokeSession(ofToken: SecretToken.hash(text), at: SystemClock.now())
+        else {
+            try limit.admit(context)
+            return Response(status: .noContent)
         }
+        authenticator.forget(sessions: [session])
+        security.note(.sessionRevoked, context, ["session": session, "why": "logout"])
         return Response(status: .noContent)
     }
 

@@ -22,6 +22,7 @@ ELSEWHERE = {"429", "500", "502", "503", "504"}
 SHOWN_BY: dict[tuple[str, str], dict[str, str]] = {
     ("POST", "/v1/auth/token"): {"200": "the cases of logins"},
     ("POST", "/v1/auth/login"): {"409": "the cases of logins"},
+    ("GET", "/v1/auth/lookup"): {"409": "the case login_by_the_operator"},
     ("GET", "/v1/auth/me"): {"404": "nobody: whose person is erased has no credential"},
     ("PATCH", "/v1/billing/subscription/{user_id}"): {"409": "the cases of subscriptions"},
 }

@@ -64,7 +64,8 @@ async def users(c: Contract) -> None:
     await c.refused("PATCH", one, 404, "budget_not_found", "Budget with id 'none' not found", params={"id": "bea"}, value={"budget_id": "none"})
     await c.invalid("PATCH", one, field_error("bool_type", "blocked", WRONG_TYPES["bool"][1]), params={"id": "bea"}, value={"blocked": 1})
     await c.ok("GET", "/v1/users/{id}/usage", [], params={"id": "bea"})
-    for method, route in (("GET", one), ("PATCH", one), ("DELETE", one), ("GET", "/v1/users/{id}/usage")):
+    await c.done("DELETE", "/v1/users/{id}/sessions", params={"id": "bea"})
+    for method, route in (("GET", one), ("PATCH", one), ("DELETE", one), ("GET", "/v1/users/{id}/usage"), ("DELETE", "/v1/users/{id}/sessions")):
         await c.refused(method, route, 404, "user_not_found", "User with id 'no/body' not found", params={"id": "no/body"},
                         value={} if method == "PATCH" else None)
     await c.done("DELETE", one, params={"id": "bea"})

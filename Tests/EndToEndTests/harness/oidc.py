@@ -141,6 +141,10 @@ class Browser:
     def _address(self, url: str) -> str:
         return f"http://127.0.0.1:{self.gateway.port}{url[len(PUBLIC_URL):]}" if url.startswith(PUBLIC_URL + "/") else url
 
+    async def look_ahead(self, url: str) -> httpx.Response:
+        """Asks for the head of an address, as what previews links does."""
+        return await self.http.head(self._address(url))
+
     async def open(self, url: str) -> httpx.Response:
         return await self.http.get(self._address(url))
 

@@ -118,6 +118,7 @@ ROUTES = [
     Route("GET", "/v1/users/{id}", "read", params={"id": "{user}"}), Route("PATCH", "/v1/users/{id}", "operate", {"alias": "x"}, params={"id": "{user}"}),
     Route("DELETE", "/v1/users/{id}", "operate", params={"id": "{user}"}, status=204),
     Route("GET", "/v1/users/{id}/usage", "read", params={"id": "{user}"}),
+    Route("DELETE", "/v1/users/{id}/sessions", "operate", params={"id": "{user}"}, status=204),
     Route("POST", "/v1/pricing", "operate", {"model_key": "up:set-{n}", "input_price_per_million": 1, "output_price_per_million": 2}),
     Route("DELETE", "/v1/pricing/{model_key}", "operate", params={"model_key": "{price}"}, status=204),
     Route("POST", "/v1/budgets", "operate", {"max_budget": 1}), Route("GET", "/v1/budgets", "read"),

@@ -1,0 +1,132 @@
+"""What an operator sees of logins, and does about them; and what a portal that says little of a person can lead to."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import urlencode
+
+import oidc
+import wire
+from checks import case
+from oidc import Browser
+from oidc_standin import Discord, Person, Providers
+
+PORTAL = "https://portal.example/done"
+
+
+@case
+async def security_log() -> None:
+    """Each login, refusal, reuse and change of a key is a line of its own, with its stable name, the address and who it was."""
+    with Providers() as providers:
+        providers["corp"].people["anna"] = Person({"email": "anna@example.org", "email_verified": True})
+        limits = {"auth_requests_per_minute": 30, "failed_credentials_per_minute": 30}
+        async with oidc.world({"corp": providers["corp"].settings()}, limits=limits) as world:
+            check, gateway = world.check, world.gateway
+
+            async def line(name: str, **members: str) -> None:
+                def found() -> bool:
+                    lines = [text for text in gateway.output if " security: " in text and text.endswith(name)]
+                    return any(all(f"{key}={value}" in text for key, value in members.items()) for text in lines)
+
+                async def wanted() -> bool:
+                    return found()
+
+                with check.about("the line of", name):
+                    await wire.eventually(wanted, f"a line {name} with {members}", 5)
+
+            async with Browser(gateway) as browser:
+                back = oidc.landed(await browser.log_in(await oidc.start(gateway, "corp"), "anna"))
+            tokens = oidc.tokens_of(await oidc.token(gateway, back["code"]))
+            await line("login_started", provider="corp", address="127.0.0.1")
+            await line("login_succeeded", provider="corp", user=tokens.user, link="code")
+            await line("login_code_exchanged", user=tokens.user, session=tokens.session)
+            await oidc.token(gateway, back["code"])
+            await line("login_code_reused", session=tokens.session)
+            tokens = await oidc.portal_tokens(gateway, "bert")
+            await line("login_succeeded", by="portal", user=tokens.user)
+            second = oidc.tokens_of(await oidc.refresh(gateway, tokens.refresh))
+            await oidc.refresh(gateway, second.refresh)
+            await oidc.refresh(gateway, tokens.refresh)
+            await line("refresh_token_reused", session=tokens.session, user=tokens.user)
+            await oidc.refresh(gateway, tokens.refresh)
+            await line("refresh_refused", why="revoked")
+            await gateway.api("GET", "/v1/profile", key="gw-" + "A" * 64)
+            await line("credential_refused", code="invalid_api_key", address="127.0.0.1")
+            made = await gateway.wanted("POST", "/v1/keys", {"user_id": tokens.user})
+            await line("key_created", key=made["id"], user=tokens.user, actor="master")
+            await gateway.api("GET", "/v1/users", key=made["key"])
+            await line("right_missing", actor=f"key:{made['id']}")
+            await gateway.wanted("PATCH", f"/v1/keys/{made['id']}", {"is_active": False})
+            await line("key_changed", key=made["id"])
+            await gateway.api("DELETE", f"/v1/keys/{made['id']}")
+            await line("key_deleted", key=made["id"])
+            await gateway.api("DELETE", f"/v1/users/{tokens.user}")
+            await line("user_erased", user=tokens.user, actor="master")
+            for _ in range(40):
+                await gateway.api("GET", "/v1/profile", key="nonsense")
+            await line("rate_limited", what="credentials", address="127.0.0.1")
+
+
+@case
+async def login_by_the_operator() -> None:
+    """An operator ends a person's sessions; an e-mail that nobody verified leads neither a portal nor a bot to a person."""
+    with Discord() as discord:
+        discord.people["1"] = Person({"email": "victim@example.org", "username": "mallory", "verified": False})
+        async with oidc.world({"discord": discord.settings()}) as world:
+            check, gateway = world.check, world.gateway
+            with check.about("ending sessions"):
+                first, second = await oidc.portal_tokens(gateway, "anna"), await oidc.portal_tokens(gateway, "anna")
+                key = (await gateway.wanted("POST", "/v1/keys", {"user_id": first.user}))["key"]
+                for _ in range(2):
+                    check.equal((await gateway.api("DELETE", f"/v1/users/{first.user}/sessions")).status, 204, "status")
+                for tokens in (first, second):
+                    await oidc.credential_refused(check, gateway, tokens.access, "session_revoked")
+                    oidc.refused(check, await oidc.refresh(gateway, tokens.refresh), 401, "refresh_token_revoked")
+                await oidc.credential_works(check, gateway, key, first.user, "a key, which is not touched")
+                again = await oidc.portal_tokens(gateway, "anna")
+                await oidc.credential_works(check, gateway, again.access, first.user, "the next login")
+            with check.about("a portal that knows an e-mail and no more"):
+                mallory = await oidc.log_in(gateway, "discord", "1")
+                victim = await wanted_login(gateway, provider="discord", email="Victim@example.org")
+                check.that(victim != mallory.user, "the victim got the account of who had only written the e-mail")
+                check.equal(await wanted_login(gateway, provider="discord", email="victim@EXAMPLE.org"), victim, "the account of the next time")
+            with check.about("a bot that looks an e-mail up"):
+                oidc.refused(check, await look_up(gateway, email="victim@example.org"), 409, "ambiguous_email")
+                verified = await wanted_login(gateway, provider="google", provider_account_id="7", email="victim@example.org", email_verified=True)
+                found = await look_up(gateway, email="victim@example.org")
+                check.equal((found.status, found.json.get("user_id")), (200, verified), "who has verified it comes first")
+
+
+async def wanted_login(gateway, **body: object) -> str:
+    response = await gateway.api("POST", "/v1/auth/login", body)
+    assert response.status == 200, f"the portal's login gave {response}"
+    return oidc.Tokens(response.json["tokens"]["access_token"], "").user
+
+
+async def look_up(gateway, **query: str) -> wire.Response:
+    return await gateway.api("GET", "/v1/auth/lookup?" + urlencode(query))
+
+
+@case
+async def login_looking_ahead() -> None:
+    """HEAD uses up no login; a key is handed to no web address, whatever a client calls itself."""
+    with Providers() as providers:
+        providers["corp"].people["anna"] = Person({"email": "anna@example.org", "email_verified": True})
+        auth = {"clients": {"desktop": {"link": "key"}}, "callbacks": ["cafelua://auth", "http://127.0.0.1/back", PORTAL]}
+        async with oidc.world({"corp": providers["corp"].settings()}, auth) as world:
+            check, gateway = world.check, world.gateway
+            with check.about("HEAD"):
+                url = await oidc.start(gateway, "corp")
+                async with Browser(gateway) as browser:
+                    back = await browser.to_callback(url, "anna")
+                    ahead = await browser.look_ahead(back)
+                    check.equal((ahead.status_code, ahead.headers.get("allow"), ahead.content), (405, "GET", b""), "the answer to HEAD")
+                    found = oidc.landed(await browser.back(back))
+                check.that("code" in found, f"the login came back with {found}")
+            with check.about("a key for a web address"):
+                response = await oidc.authorize(gateway, "corp", PORTAL, client_type="desktop")
+                oidc.refused(check, response, 400, "callback_not_allowed")
+                check.equal((await oidc.authorize(gateway, "corp", PORTAL, client_type="portal")).status, 200, "status with a code")
+                for callback in ("cafelua://auth", "http://127.0.0.1:7777/back"):
+                    check.equal((await oidc.authorize(gateway, "corp", callback, client_type="desktop")).status, 200, f"status with {callback}")
+            check.equal(json.loads((await gateway.api("GET", "/.well-known/jwks.json", key=None)).body), {"keys": []}, "public keys of a shared secret")
