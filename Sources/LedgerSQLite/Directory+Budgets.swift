@@ -80,6 +80,14 @@ extension Directory {
         }
     }
 
+    /// How many users are attached to a budget.
+    public func usersWithBudget() async throws -> Int {
+        try await pool.read { db in
+            try Int.fetchOne(
+                db, sql: "SELECT count(*) FROM users WHERE budget_id IS NOT NULL AND deleted_at IS NULL") ?? 0
+        }
+    }
+
     /// Deletes a budget that no user is attached to.
     public func deleteBudget(_ id: String) async throws -> BudgetDeletion {
         try await write { db in

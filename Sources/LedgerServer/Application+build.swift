@@ -42,6 +42,10 @@ struct Gateway: Sendable {
                 ])
         }
         try await seedBooks()
+        let budgeted = try await Directory(ledger).usersWithBudget()
+        if budgeted > 0 {
+            logger.warning("budgets are kept and shown, and bound nothing", metadata: ["users": "\(budgeted)"])
+        }
         let client = HTTPClient(
             eventLoopGroupProvider: .shared(MultiThreadedEventLoopGroup.singleton),
             configuration: clientConfiguration)
