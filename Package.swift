@@ -58,7 +58,7 @@ let package = Package(
         .target(
             name: "Authentication",
             dependencies: [
-                "Ledger", .product(name: "Crypto", package: "swift-crypto"),
+                "Ledger", "WireJSON", .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "JWTKit", package: "jwt-kit"),
             ],
             swiftSettings: strict

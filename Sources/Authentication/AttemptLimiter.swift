@@ -42,8 +42,8 @@ public struct AttemptLimiter: Sendable {
     private func refilled(_ address: String, at now: Timestamp) -> Bucket {
         let full = unit * perMinute
         guard let bucket = buckets[address] else { return Bucket(left: full, filledAt: now) }
-        // A clock that was set back fills nothing, and takes nothing.
-        guard now > bucket.filledAt else { return bucket }
+        // A clock that was set back fills nothing, takes nothing, and is followed.
+        guard now > bucket.filledAt else { return Bucket(left: bucket.left, filledAt: now) }
         let (elapsed, overflow) = now.microseconds.subtractingReportingOverflow(bucket.filledAt.microseconds)
         let milliseconds = overflow ? 60_000 : min(60_000, elapsed / 1000)
         guard milliseconds > 0 else { return bucket }

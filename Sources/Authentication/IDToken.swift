@@ -117,23 +117,29 @@ public struct IDTokenRules: Sendable {
         self.requiresVerifiedEmail = requiresVerifiedEmail
     }
 
+    /// What a token's header says, where it can be one of a provider's at all: no key needs to be fetched for any other.
+    @discardableResult
+    static func header(of token: String) throws(IdentityFault) -> TokenHeader {
+        guard let header = TokenHeader(token, longest: 64 << 10) else { throw .malformed }
+        guard header.algorithm == "RS256" else { throw .algorithm }
+        return header
+    }
+
+    /// Refuses what cannot be an identity token, whatever keys there are.
+    public static func checkForm(of token: String) throws(IdentityFault) { try header(of: token) }
+
     /// Who a token is about, where it is signed by one of the keys and says what it must at `now` (section 3.1.3.7).
     public func verify(
         _ token: String, keys: ProviderKeys, at now: Timestamp
     ) async throws(IdentityFault) -> ProviderClaims {
-        guard token.utf8.count <= 64 << 10 else { throw .malformed }
-        let header: JWTHeader
-        do {
-            header = try DefaultJWTParser().parse(Array(token.utf8), as: Payload.self).header
-        } catch {
-            throw .malformed
-        }
-        guard header.alg == "RS256", header.crit == nil else { throw .algorithm }
+        let header = try Self.header(of: token)
         guard let jwk = keys.key(named: header.kid) else { throw .unknownKey }
         let payload: Payload
         do {
             let collection = try await JWTKeyCollection().add(jwk: jwk, isDefault: true)
             payload = try await collection.verify(token, as: Payload.self)
+        } catch let error as JWTError where error.errorType == .malformedToken {
+            throw .malformed
         } catch {
             throw .signature
         }

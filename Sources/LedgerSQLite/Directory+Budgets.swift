@@ -1,7 +1,7 @@
 import GRDB
 public import Ledger
 
-/// What users may spend in a period: a figure that is kept and shown.
+/// What users are meant to spend in a period: a figure that is kept and shown, and bounds nothing yet.
 public struct Budget: Hashable, Sendable {
     public let id: String
     /// Micro-USD; nil: no bound.
@@ -47,11 +47,12 @@ extension Directory {
     }
 
     public func budget(_ id: String) async throws -> Budget? {
-        try await pool.read { db in
-            try Row.fetchOne(
-                db, sql: "SELECT \(Self.budgetColumns) FROM budgets WHERE budget_id = ?", arguments: [id]
-            ).map { Budget(row: $0) }
-        }
+        try await pool.read { try Self.budget(id, in: $0) }
+    }
+
+    private static func budget(_ id: String, in db: Database) throws -> Budget? {
+        try Row.fetchOne(db, sql: "SELECT \(budgetColumns) FROM budgets WHERE budget_id = ?", arguments: [id])
+            .map { Budget(row: $0) }
     }
 
     /// Budgets in the order of their creation: pages do not shift when others are added.
@@ -65,18 +66,20 @@ extension Directory {
         }
     }
 
-    /// Writes what can change of a budget; false where there is none.
-    public func update(_ budget: Budget) async throws -> Bool {
+    /// Changes a budget in one transaction; gives it as changed, nil where there is none.
+    public func updateBudget(
+        _ id: String, _ change: @escaping @Sendable (inout Budget) throws -> Void
+    ) async throws -> Budget? {
         try await write { db in
+            guard var budget = try Self.budget(id, in: db) else { return nil }
+            try change(&budget)
             try db.execute(
                 sql: """
                     UPDATE budgets SET max_budget_micro_usd = ?, duration_seconds = ?, updated_at = ?
                     WHERE budget_id = ?
                     """,
-                arguments: [
-                    budget.maxMicroUSD, budget.durationSeconds, budget.updatedAt.microseconds, budget.id,
-                ])
-            return db.changesCount > 0
+                arguments: [budget.maxMicroUSD, budget.durationSeconds, budget.updatedAt.microseconds, id])
+            return budget
         }
     }
 

@@ -41,8 +41,10 @@ extension Directory {
     ///
     /// A new account has its sign-up bonus pending unless the person, told by the provider's subject or a verified e-mail, has had one: also
     /// where they were erased since.
+    ///
+    /// `isSecondHand`: a portal says it, and its silence about an e-mail takes nothing back of what a provider has said.
     public func signIn(
-        _ identity: Identity, at now: Timestamp,
+        _ identity: Identity, isSecondHand: Bool, at now: Timestamp,
         choose: @escaping @Sendable (_ known: AccountID?, _ sameEmail: Set<AccountID>) -> AccountID?
     ) async throws -> User {
         try await write { db in
@@ -56,9 +58,8 @@ extension Directory {
             let chosen = choose(
                 try known.map(Self.account), Set(try sameEmail.map(Self.account)))
             let user = chosen ?? identity.user
-            let marks = Self.bonusMarks(of: identity)
-            if chosen == nil { try Self.insertUser(of: identity, marks: marks, at: now, in: db) }
-            for mark in marks {
+            if chosen == nil { try Self.insertUser(of: identity, isSecondHand: isSecondHand, at: now, in: db) }
+            for mark in Self.bonusMarks(of: identity, byEmail: identity.isEmailVerified || identity.isNamedByEmail) {
                 try db.execute(sql: "INSERT OR IGNORE INTO bonus_marks (mark) VALUES (?)", arguments: [mark.data])
             }
             try db.execute(
@@ -66,13 +67,18 @@ extension Directory {
                     INSERT INTO identities (provider, subject, user_id, email, email_verified, name, avatar_url, created_at,
                         last_login_at)
                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-                    ON CONFLICT (provider, subject) DO UPDATE SET email = excluded.email,
-                        email_verified = excluded.email_verified, name = excluded.name,
-                        avatar_url = excluded.avatar_url, last_login_at = excluded.last_login_at
+                    ON CONFLICT (provider, subject) DO UPDATE SET email = coalesce(excluded.email, email),
+                        email_verified = CASE
+                            WHEN excluded.email IS NULL THEN email_verified
+                            WHEN ? AND lower(excluded.email) = lower(email)
+                                THEN max(email_verified, excluded.email_verified)
+                            ELSE excluded.email_verified END,
+                        name = coalesce(excluded.name, name), avatar_url = coalesce(excluded.avatar_url, avatar_url),
+                        last_login_at = excluded.last_login_at
                     """,
                 arguments: [
                     identity.provider, identity.subject, user.rawValue, identity.email, identity.isEmailVerified,
-                    identity.name, identity.avatarURL, now.microseconds, now.microseconds,
+                    identity.name, identity.avatarURL, now.microseconds, now.microseconds, isSecondHand,
                 ])
             // What is shown follows the provider; a verified e-mail is not replaced by one that is not.
             try db.execute(
@@ -93,8 +99,10 @@ extension Directory {
     }
 
     private static func insertUser(
-        of identity: Identity, marks: [[UInt8]], at now: Timestamp, in db: Database
+        of identity: Identity, isSecondHand: Bool, at now: Timestamp, in db: Database
     ) throws {
+        // Who is vouched for by a portal is also known by an e-mail that nobody verified: it can only withhold a bonus.
+        let marks = bonusMarks(of: identity, byEmail: identity.isEmailVerified || isSecondHand)
         let hadBonus = try marks.contains { mark in
             try Bool.fetchOne(
                 db, sql: "SELECT EXISTS (SELECT 1 FROM bonus_marks WHERE mark = ?)", arguments: [mark.data]) ?? false
@@ -151,15 +159,15 @@ extension Directory {
 
     // MARK: Who has had the bonus
 
-    /// The digests by which a person is known to have had the sign-up bonus: of the subject, and of a verified e-mail.
-    private static func bonusMarks(of identity: Identity) -> [[UInt8]] {
-        var marks = [bonusMark(provider: identity.provider, subject: identity.subject)]
-        if identity.isEmailVerified, let email = identity.email {
-            let folded = email.utf8.map { (0x41...0x5A).contains($0) ? $0 + 0x20 : $0 }
-            marks.append(bonusMark(provider: "e-mail", subject: String(decoding: folded, as: UTF8.self)))
-        }
-        return marks
+    /// The digests by which a person is known to have had the sign-up bonus: of the subject, and of the e-mail.
+    private static func bonusMarks(of identity: Identity, byEmail: Bool) -> [[UInt8]] {
+        let own = bonusMark(provider: identity.provider, subject: identity.subject)
+        guard byEmail, let email = identity.email else { return [own] }
+        return [own, bonusMark(email: email)]
     }
+
+    /// The digest by which an e-mail is known as that of somebody who has had the sign-up bonus.
+    static func bonusMark(email: String) -> [UInt8] { bonusMark(provider: "e-mail", subject: Identity.folded(email)) }
 
     /// The digest by which a provider's subject is known to have had the sign-up bonus.
     public static func bonusMark(provider: String, subject: String) -> [UInt8] {
@@ -180,6 +188,19 @@ extension Directory {
 }
 
 extension Identity {
+    /// The subject of a person of whom nothing but an e-mail was ever said: no provider's own name of anybody begins so.
+    public static let emailPrefix = "e-mail:"
+
+    /// The subject of a person who is named by an e-mail.
+    public static func subject(ofEmail email: String) -> String { emailPrefix + folded(email) }
+
+    var isNamedByEmail: Bool { subject.hasPrefix(Self.emailPrefix) }
+
+    /// An e-mail with its letters of ASCII in lower case, as SQLite's lower() writes it.
+    static func folded(_ email: String) -> String {
+        String(decoding: email.utf8.map { (0x41...0x5A).contains($0) ? $0 + 0x20 : $0 }, as: UTF8.self)
+    }
+
     init(row: Row) throws {
         let user: String = row["user_id"]
         guard let user = AccountID(rawValue: user) else { throw StoreError.corrupt("an identity has no valid user") }

@@ -2,8 +2,8 @@ import Foundation
 import GRDB
 public import Ledger
 
-// What an import brings into the ordinary tables. All of it is added and nothing is ever changed: what is here already was imported
-// before, or has been changed here since, and stays as it is. These calls block their thread: they are for the import's own, not for the
+// What an import brings into the ordinary tables. All of it is added, and nothing is changed but keys that were voided there: what is here
+// already was imported before, or has been changed here since, and stays as it is. These calls block their thread: they are for the import's own, not for the
 // server.
 
 /// What became of an imported row.
@@ -13,7 +13,11 @@ public enum ImportOutcome: Hashable, Sendable {
     case present
     /// Another row has its place; it was not changed.
     case otherwise
-    /// It belongs to a user who is not here, or who was erased here.
+    /// A key that is here was deactivated there, or made to end sooner, since: so it is here, too, now.
+    case narrowed
+    /// It belongs to a user who was erased here.
+    case erased
+    /// It belongs to a user who is not here.
     case noUser
 }
 
@@ -119,6 +123,7 @@ extension Directory {
     private static func add(_ identity: ImportedIdentity, in db: Database) throws -> ImportOutcome {
         let mark = try db.cachedStatement(sql: "INSERT INTO bonus_marks (mark) VALUES (?) ON CONFLICT DO NOTHING")
         try mark.execute(arguments: [Data(bonusMark(provider: identity.provider, subject: identity.subject))])
+        if let email = identity.email { try mark.execute(arguments: [Data(bonusMark(email: email))]) }
         let insert = try db.cachedStatement(
             sql: """
                 INSERT INTO identities (provider, subject, user_id, email, email_verified, name, avatar_url, created_at,
@@ -149,7 +154,7 @@ extension Directory {
         let owner = try String.fetchOne(
             db, sql: "SELECT user_id FROM identities WHERE provider = ? AND subject = ?",
             arguments: [identity.provider, identity.subject])
-        guard let owner else { return .noUser }
+        guard let owner else { return try missing(identity.user, in: db) }
         return owner == identity.user.rawValue ? .present : .otherwise
     }
 
@@ -162,8 +167,8 @@ extension Directory {
         let insert = try db.cachedStatement(
             sql: """
                 INSERT INTO api_keys (id, key_hash, key_name, user_id, is_active, metadata, created_at, last_used_at,
-                    expires_at)
-                SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?
+                    expires_at, imported)
+                SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, 1
                 WHERE EXISTS (SELECT 1 FROM users WHERE user_id = ? AND deleted_at IS NULL)
                 ON CONFLICT DO NOTHING
                 """)
@@ -173,16 +178,59 @@ extension Directory {
         ])
         if db.changesCount > 0 { return .added }
         let found = try Row.fetchAll(
-            db, sql: "SELECT id, key_hash, user_id FROM api_keys WHERE id = ? OR key_hash = ?",
-            arguments: [key.id, Data(key.hash)])
-        if found.isEmpty { return .noUser }
-        let isSame = found.allSatisfy { row -> Bool in
-            let id: String = row["id"]
-            let hash: Data = row["key_hash"]
-            let user: String = row["user_id"]
-            return id == key.id && Array(hash) == key.hash && user == key.user.rawValue
+            db,
+            sql: """
+                SELECT id, key_hash, user_id, is_active, expires_at, deleted_at FROM api_keys
+                WHERE id = ? OR key_hash = ?
+                """, arguments: [key.id, Data(key.hash)])
+        guard let row = found.first else { return try missing(key.user, in: db) }
+        let (id, hash, user): (String, Data, String) = (row["id"], row["key_hash"], row["user_id"])
+        guard found.count == 1, id == key.id, Array(hash) == key.hash, user == key.user.rawValue else {
+            return .otherwise
         }
-        return isSame ? .present : .otherwise
+        return try narrow(row, to: key, in: db) ? .narrowed : .present
+    }
+
+    /// Takes from a key what was taken from it there: a key that was voided must not live on here. Nothing is given back.
+    private static func narrow(_ row: Row, to key: APIKey, in db: Database) throws -> Bool {
+        let isActive: Bool = row["is_active"]
+        let (expiry, deletedAt): (Int64?, Int64?) = (row["expires_at"], row["deleted_at"])
+        guard deletedAt == nil else { return false }
+        let ends = key.expiresAt.map { $0.microseconds < expiry ?? .max } ?? false
+        guard (isActive && !key.isActive) || ends else { return false }
+        try db.execute(
+            sql: "UPDATE api_keys SET is_active = ?, expires_at = ? WHERE id = ?",
+            arguments: [isActive && key.isActive, ends ? key.expiresAt?.microseconds : expiry, key.id])
+        return true
+    }
+
+    /// What became of a row of a user who is not here any more, or never was.
+    private static func missing(_ user: AccountID, in db: Database) throws -> ImportOutcome {
+        let isErased = try Bool.fetchOne(
+            db, sql: "SELECT EXISTS (SELECT 1 FROM users WHERE user_id = ? AND deleted_at IS NOT NULL)",
+            arguments: [user.rawValue])
+        return isErased == true ? .erased : .noUser
+    }
+
+    /// Voids the keys that an earlier import has brought and that are not among `hashes` any more; gives their ids and users.
+    public func voidImportedKeys(
+        except hashes: Set<[UInt8]>, at now: Timestamp
+    ) throws -> [(id: String, user: String)] {
+        try pool.write { db in
+            let rows = try Row.fetchAll(
+                db, sql: "SELECT id, user_id, key_hash FROM api_keys WHERE imported = 1 AND deleted_at IS NULL")
+            var voided: [(id: String, user: String)] = []
+            for row in rows {
+                let hash: Data = row["key_hash"]
+                if hashes.contains(Array(hash)) { continue }
+                let (id, user): (String, String) = (row["id"], row["user_id"])
+                try db.execute(
+                    sql: "UPDATE api_keys SET is_active = 0, deleted_at = ? WHERE id = ?",
+                    arguments: [now.microseconds, id])
+                voided.append((id, user))
+            }
+            return voided
+        }
     }
 
     /// Adds budgets, in one transaction; one outcome each, in their order.

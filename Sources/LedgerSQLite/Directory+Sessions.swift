@@ -92,8 +92,10 @@ public struct LoginCode: Hashable, Sendable {
 extension Directory {
     // MARK: Codes
 
+    /// Adds a code. Throws ``DirectoryRefusal/noUser`` where its user was erased.
     public func insert(_ code: LoginCode) async throws {
         try await write { db in
+            try Self.demandUser(code.user, in: db)
             try db.execute(
                 sql: """
                     INSERT INTO login_codes (hash, user_id, client_type, challenge, expires_at) VALUES (?, ?, ?, ?, ?)
@@ -141,12 +143,13 @@ extension Directory {
 
     // MARK: Sessions
 
-    /// Opens a session with its first refresh token.
+    /// Opens a session with its first refresh token. Throws ``DirectoryRefusal/noUser`` where its user was erased.
     public func open(_ session: Session, _ token: RefreshTokenRow) async throws {
         try await write { try Self.insert(session, token, in: $0) }
     }
 
     private static func insert(_ session: Session, _ token: RefreshTokenRow, in db: Database) throws {
+        try demandUser(session.user, in: db)
         try db.execute(
             sql: """
                 INSERT INTO sessions (id, user_id, device, created_at, last_used_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)

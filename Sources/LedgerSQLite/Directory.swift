@@ -66,6 +66,14 @@ public struct APIKey: Hashable, Sendable {
     }
 }
 
+/// Why a change of the ordinary tables is refused. Nothing is changed then.
+public enum DirectoryRefusal: Error, Hashable, Sendable {
+    /// The user it is for does not exist, or was erased a moment ago.
+    case noUser
+    /// There is no budget of that id.
+    case noBudget(id: String)
+}
+
 /// The ordinary tables about people and their keys: in the ledger's database, and in none of its events.
 ///
 /// Every change is one transaction, durable when it returns.
@@ -83,9 +91,10 @@ public struct Directory: Sendable {
         signup_pending
         """
 
-    /// Adds a user; false where there is one of that id. An erased user's id can be used again.
+    /// Adds a user; false where there is one of that id. An erased user's id can be used again. Throws ``DirectoryRefusal``.
     public func insert(_ user: User) async throws -> Bool {
         try await write { db in
+            try Self.demandBudget(of: user, in: db)
             try db.execute(
                 sql: """
                     INSERT INTO users (user_id, alias, email, name, avatar_url, role, budget_id, metadata, created_at,
@@ -121,19 +130,38 @@ public struct Directory: Sendable {
         }
     }
 
-    /// Writes what can change of a user; false where there is none.
-    public func update(_ user: User) async throws -> Bool {
+    /// Changes what an operator can change of a user, in one transaction: what `change` leaves alone stays as others write it meanwhile. Gives the
+    /// user as changed; nil where there is none. Throws ``DirectoryRefusal``, or what `change` throws.
+    public func updateUser(
+        _ id: AccountID, _ change: @escaping @Sendable (inout User) throws -> Void
+    ) async throws -> User? {
         try await write { db in
+            guard var user = try Self.user(id, in: db) else { return nil }
+            try change(&user)
+            try Self.demandBudget(of: user, in: db)
             try db.execute(
                 sql: """
-                    UPDATE users SET alias = ?, email = ?, budget_id = ?, metadata = ?, updated_at = ?
+                    UPDATE users SET alias = ?, budget_id = ?, metadata = ?, updated_at = ?
                     WHERE user_id = ? AND deleted_at IS NULL
                     """,
-                arguments: [
-                    user.alias, user.email, user.budgetID, user.metadata, user.updatedAt.microseconds, user.id.rawValue,
-                ])
-            return db.changesCount > 0
+                arguments: [user.alias, user.budgetID, user.metadata, user.updatedAt.microseconds, id.rawValue])
+            return user
         }
+    }
+
+    private static func demandBudget(of user: User, in db: Database) throws {
+        guard let id = user.budgetID else { return }
+        let exists = try Bool.fetchOne(
+            db, sql: "SELECT EXISTS (SELECT 1 FROM budgets WHERE budget_id = ?)", arguments: [id])
+        guard exists == true else { throw DirectoryRefusal.noBudget(id: id) }
+    }
+
+    /// Refuses what is for a user who does not exist, or was erased: in the transaction that would have written it.
+    static func demandUser(_ id: AccountID, in db: Database) throws {
+        let exists = try Bool.fetchOne(
+            db, sql: "SELECT EXISTS (SELECT 1 FROM users WHERE user_id = ? AND deleted_at IS NULL)",
+            arguments: [id.rawValue])
+        guard exists == true else { throw DirectoryRefusal.noUser }
     }
 
     /// Erases what is known of a person, their identities, sessions and their keys' names; gives the hashes of the keys that are void now, or
@@ -175,12 +203,13 @@ public struct Directory: Sendable {
     private static let keyColumns =
         "id, key_hash, key_name, user_id, is_active, metadata, created_at, last_used_at, expires_at"
 
-    /// Adds a key of a user that exists.
+    /// Adds a key of a user. Throws ``DirectoryRefusal/noUser`` where there is none.
     public func insert(_ key: APIKey) async throws {
         try await write { try Self.insert(key, into: $0) }
     }
 
     private static func insert(_ key: APIKey, into db: Database) throws {
+        try demandUser(key.user, in: db)
         try db.execute(
             sql: """
                 INSERT INTO api_keys (id, key_hash, key_name, user_id, is_active, metadata, created_at, expires_at)
@@ -200,12 +229,14 @@ public struct Directory: Sendable {
         try await key(where: "key_hash = ?", hash.data.databaseValue)
     }
 
-    /// `condition` is a literal of ours.
     private func key(where condition: String, _ value: DatabaseValue) async throws -> APIKey? {
-        try await pool.read { db in
-            let sql = "SELECT \(Self.keyColumns) FROM api_keys WHERE \(condition) AND deleted_at IS NULL"
-            return try Row.fetchOne(db, sql: sql, arguments: [value]).map { try APIKey(row: $0) }
-        }
+        try await pool.read { try Self.key(where: condition, value, in: $0) }
+    }
+
+    /// `condition` is a literal of ours.
+    private static func key(where condition: String, _ value: DatabaseValue, in db: Database) throws -> APIKey? {
+        let sql = "SELECT \(keyColumns) FROM api_keys WHERE \(condition) AND deleted_at IS NULL"
+        return try Row.fetchOne(db, sql: sql, arguments: [value]).map { try APIKey(row: $0) }
     }
 
     /// Keys in the order of their creation, of one user or of all.
@@ -242,16 +273,21 @@ public struct Directory: Sendable {
         }
     }
 
-    /// Writes what can change of a key; false where there is none.
-    public func update(_ key: APIKey) async throws -> Bool {
+    /// Changes what can change of a key, in one transaction: of two changes at once, neither takes the other back. Gives the key as changed;
+    /// nil where there is none. Throws what `change` throws.
+    public func updateKey(
+        id: String, _ change: @escaping @Sendable (inout APIKey) throws -> Void
+    ) async throws -> APIKey? {
         try await write { db in
+            guard var key = try Self.key(where: "id = ?", id.databaseValue, in: db) else { return nil }
+            try change(&key)
             try db.execute(
                 sql: """
                     UPDATE api_keys SET key_name = ?, is_active = ?, metadata = ?, expires_at = ?
                     WHERE id = ? AND deleted_at IS NULL
                     """,
-                arguments: [key.name, key.isActive, key.metadata, key.expiresAt?.microseconds, key.id])
-            return db.changesCount > 0
+                arguments: [key.name, key.isActive, key.metadata, key.expiresAt?.microseconds, id])
+            return key
         }
     }
 

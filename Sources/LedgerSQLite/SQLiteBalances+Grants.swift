@@ -4,11 +4,13 @@ public import Ledger
 /// A grant that was paid for.
 public struct Payment: Hashable, Sendable {
     public let grant: GrantID
+    public let source: GrantSource
     public let credits: Credits
     public let paidAt: Timestamp
 
-    init(grant: GrantID, credits: Credits, paidAt: Timestamp) {
+    init(grant: GrantID, source: GrantSource, credits: Credits, paidAt: Timestamp) {
         self.grant = grant
+        self.source = source
         self.credits = credits
         self.paidAt = paidAt
     }
@@ -20,7 +22,7 @@ extension SQLiteBalances {
         try await reader.read { db in
             // A grant's id is the version of its event.
             let sql = """
-                SELECT grants.id, grants.amount, events.effective_at
+                SELECT grants.id, grants.source, grants.amount, events.effective_at
                 FROM grants JOIN events ON events.account = grants.account AND events.version = grants.id
                 WHERE grants.account = ? AND grants.source IN (?, ?)
                 ORDER BY events.effective_at DESC, grants.id DESC LIMIT ? OFFSET ?
@@ -29,8 +31,10 @@ extension SQLiteBalances {
                 account.rawValue, GrantSource.purchase.rawValue, GrantSource.subscription.rawValue, limit, skip,
             ]
             return try Row.fetchAll(db, sql: sql, arguments: arguments).map { row in
-                Payment(
-                    grant: row["id"], credits: Credits(nanos: row["amount"]),
+                let source: String = row["source"]
+                return Payment(
+                    grant: row["id"], source: GrantSource(rawValue: source) ?? .purchase,
+                    credits: Credits(nanos: row["amount"]),
                     paidAt: Timestamp(microseconds: row["effective_at"]))
             }
         }
@@ -61,22 +65,26 @@ extension SQLiteBalances {
         }
     }
 
-    /// The last of an account's grants of a source before a version of its stream, and until when such grants last; nil where there is none.
-    /// A grant that never expires lasts until the last instant that can be told.
-    public func lastGrant(
-        of account: AccountID, source: GrantSource, before version: Int64
-    ) async throws -> (id: GrantID, until: Timestamp)? {
+    /// The last of an account's grants of a cycle before a version of its stream, when it was granted, and until when such grants last; nil where there is none. What
+    /// an import has brought of a running cycle is one, too. A grant that never expires lasts until the last instant that can be told.
+    public func lastCycle(
+        of account: AccountID, before version: Int64
+    ) async throws -> (id: GrantID, grantedAt: Timestamp, until: Timestamp)? {
         try await reader.read { db in
             let sql = """
-                SELECT max(id) AS last, max(coalesce(expires_at, ?)) AS until FROM grants
-                WHERE account = ? AND source = ? AND id < ?
+                SELECT last, until, recorded_at FROM (
+                    SELECT max(id) AS last, max(coalesce(expires_at, ?)) AS until, account FROM grants
+                    WHERE account = ? AND id < ? AND (source = ? OR (source = ? AND pool = ?)))
+                JOIN events USING (account) WHERE events.version = last
                 """
-            let arguments: StatementArguments = [Int64.max, account.rawValue, source.rawValue, version]
+            let arguments: StatementArguments = [
+                Int64.max, account.rawValue, version, GrantSource.subscription.rawValue,
+                GrantSource.openingBalance.rawValue, Pool.subscription.rawValue,
+            ]
             guard let row = try Row.fetchOne(db, sql: sql, arguments: arguments) else { return nil }
-            let last: Int64? = row["last"]
-            let until: Int64? = row["until"]
-            guard let last, let until else { return nil }
-            return (last, Timestamp(microseconds: until))
+            return (
+                row["last"], Timestamp(microseconds: row["recorded_at"]), Timestamp(microseconds: row["until"])
+            )
         }
     }
 

@@ -19,6 +19,8 @@ public import Ledger
 public final class SQLiteLedger: EventStore, @unchecked Sendable {
     /// The connections: one that writes, several that read. For read models and for ordinary tables.
     public let pool: DatabasePool
+    /// Connections that only read, for what may take long: sums and files over a whole history wait for each other, and hold up nobody else.
+    let reports: DatabasePool
     /// Where the database lies.
     public let path: String
     private let lock: WriterLock
@@ -56,6 +58,13 @@ public final class SQLiteLedger: EventStore, @unchecked Sendable {
                         "synchronous is \(synchronous ?? -1), journal_mode is \(journal ?? "unknown")")
                 }
             }
+            var reading = Configuration()
+            reading.label = "ledger.reports"
+            reading.busyMode = .timeout(5)
+            reading.maximumReaderCount = 2
+            reading.readonly = true
+            reading.prepareDatabase { try $0.execute(sql: "PRAGMA trusted_schema = OFF") }
+            reports = try DatabasePool(path: path, configuration: reading)
             transaction = try pool.writeWithoutTransaction { try SQLiteTransaction($0.sqliteConnection) }
         } catch {
             throw LedgerOpenError(error, path: path)
@@ -80,6 +89,7 @@ public final class SQLiteLedger: EventStore, @unchecked Sendable {
     /// The write-ahead log is brought into the database first, so that the one file is the whole ledger: SQLite itself would leave it
     /// where the last connection to close is one that only reads (https://sqlite.org/wal.html#readonly).
     public func close() throws {
+        try reports.close()
         pool.writeWithoutTransaction { db in
             transaction = nil
             // Where a reader of another process is in the way, the log stays, and with it all that is in it.

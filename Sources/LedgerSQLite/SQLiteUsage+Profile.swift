@@ -49,7 +49,7 @@ extension SQLiteUsage {
         // Positions begin with 1: at position 0 of an instant, all of its rows are still to come.
         let begin = place ?? UsagePlace(recordedAt: filter.to, position: 0)
         let status: String? = filter.isSuccess.map { $0 ? "success" : "error" }
-        return try await writer.read { db in
+        return try await reports.read { db in
             let sql = """
                 SELECT \(Self.rowColumns) FROM usage_log
                 WHERE account = :account AND recorded_at >= :from AND recorded_at < :to
@@ -75,7 +75,7 @@ extension SQLiteUsage {
         of account: AccountID, from: Timestamp, to: Timestamp, into initial: Result,
         _ add: @escaping @Sendable (inout Result, UsageFigures) -> Void
     ) async throws -> Result {
-        try await writer.read { db in
+        try await reports.read { db in
             let statement = try Statement(
                 db.sqliteConnection,
                 """
@@ -106,7 +106,7 @@ extension SQLiteUsage {
     public func costs(of accounts: [AccountID]) async throws -> [AccountID: Int128] {
         guard !accounts.isEmpty else { return [:] }
         let names = accounts.map(\.rawValue)
-        return try await writer.read { db in
+        return try await reports.read { db in
             let sql = """
                 SELECT account, cost_pico_usd FROM usage_days
                 WHERE account IN (\(databaseQuestionMarks(count: names.count)))

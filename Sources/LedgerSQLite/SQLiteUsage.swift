@@ -6,15 +6,18 @@ public import Projections
 public struct SQLiteUsage: UsageStore {
     static let projection = "usage"
     let writer: any DatabaseWriter
+    /// For what may take long.
+    let reports: any DatabaseReader
     /// The tables: the live ones, or those of a rebuild.
     private let tables: UsageTables
 
     public init(_ ledger: SQLiteLedger) {
-        self.init(writer: ledger.pool, tables: .live)
+        self.init(writer: ledger.pool, reports: ledger.reports, tables: .live)
     }
 
-    init(writer: any DatabaseWriter, tables: UsageTables) {
+    init(writer: any DatabaseWriter, reports: (any DatabaseReader)? = nil, tables: UsageTables) {
         self.writer = writer
+        self.reports = reports ?? writer
         self.tables = tables
     }
 

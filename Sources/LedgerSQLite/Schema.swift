@@ -208,6 +208,9 @@ enum Schema {
         -- 1 from the login that made the account until its sign-up bonus is in the ledger.
         ALTER TABLE users ADD COLUMN signup_pending INTEGER NOT NULL DEFAULT 0 CHECK (signup_pending IN (0, 1));
 
+        -- 1 for a key that an import has brought: where it is gone there, it is voided here.
+        ALTER TABLE api_keys ADD COLUMN imported INTEGER NOT NULL DEFAULT 0 CHECK (imported IN (0, 1));
+
         CREATE TABLE identities (
             provider TEXT NOT NULL,
             subject TEXT NOT NULL,
@@ -285,6 +288,8 @@ enum Schema {
         CREATE INDEX budgets_by_creation ON budgets (created_at, budget_id);
         CREATE INDEX users_by_budget ON users (budget_id) WHERE budget_id IS NOT NULL;
 
+        -- What people see of their usage is by time: imported history has old times at new positions.
         CREATE INDEX usage_log_by_time ON usage_log (account, recorded_at, position);
+        DROP INDEX usage_log_by_account;
         """
 }

@@ -126,7 +126,9 @@ struct Gateway: Sendable {
         PricingRoutes(authenticator: authenticator, writer: writer).add(to: router)
         AccountRoutes(authenticator: authenticator, writer: writer, directory: directory, balances: balances).add(
             to: router)
-        ProfileRoutes(authenticator: authenticator, directory: directory, balances: balances, usage: usage).add(
+        ProfileRoutes(
+            authenticator: authenticator, writer: writer, directory: directory, balances: balances, usage: usage
+        ).add(
             to: router)
         BudgetRoutes(authenticator: authenticator, directory: directory).add(to: router)
         SubscriptionRoutes(authenticator: authenticator, writer: writer, directory: directory, balances: balances).add(

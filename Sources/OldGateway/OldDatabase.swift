@@ -47,6 +47,21 @@ public enum OldTable: String, Sendable, CaseIterable {
         }
     }
 
+    /// The columns without which its rows would mean something else: a table that lacks one is not the old gateway's.
+    public var requiredColumns: [String] {
+        switch self {
+        case .plans: ["name"]
+        case .prices: ["model_key", "input_price_per_million", "output_price_per_million"]
+        case .budgets: ["budget_id", "max_budget"]
+        case .subscriptions: ["user_id", "plan_id", "status"]
+        case .users: ["user_id", "blocked", "created_at"]
+        case .identities: ["user_id", "provider", "provider_account_id", "email"]
+        case .keys: ["id", "key_hash", "user_id", "is_active", "expires_at"]
+        case .balances: ["id", "user_id", "pool_type", "amount", "expires_at"]
+        case .usage: ["id", "user_id", "timestamp", "model", "cost", "status"]
+        }
+    }
+
     /// The columns by which rows are ordered: history by time, what belongs to somebody together.
     private var order: [String] {
         switch self {

@@ -105,6 +105,15 @@ struct IDTokenTests {
         }
     }
 
+    @Test("a number in a header is refused and stops nothing", arguments: AccessTokenTests.numbers)
+    func numbersInHeaders(number: String) async throws {
+        let keys = try Self.keys()
+        for header in [#"{"alg":"RS256","kid":"k1","x":\#(number)}"#, #"{"alg":"RS256","kid":\#(number)}"#] {
+            let token = try Self.token(header: header)
+            await #expect(throws: IdentityFault.malformed) { try await Self.rules.verify(token, keys: keys, at: .noon) }
+        }
+    }
+
     @Test("a forged algorithm does not spoil a key without alg for the tokens behind it")
     func pinned() async throws {
         let keys = try Self.keys()

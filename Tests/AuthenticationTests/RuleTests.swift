@@ -119,7 +119,11 @@ struct AttemptLimiterTests {
         #expect(limiter.wait(for: "a", at: now) == 20)
         // A clock that is set back neither fills nor locks for ever.
         #expect(limiter.wait(for: "a", at: Timestamp(microseconds: .min)) == 20)
-        limiter.count("a", at: Timestamp(microseconds: .min))
+        let before = now.advanced(bySeconds: -7200)
+        limiter.count("a", at: before)
+        #expect(
+            limiter.wait(for: "a", at: before.advanced(bySeconds: 20)) == nil, "the clock that was set back is followed"
+        )
         #expect(limiter.wait(for: "a", at: now.advanced(bySeconds: 3600)) == nil)
         #expect(limiter.wait(for: "a", at: Timestamp(microseconds: .max)) == nil)
     }

@@ -18,7 +18,7 @@ struct EndToEndTests {
         "unpriced", "idempotency",
         "kill9:\(environment["KILL9_ROUNDS"] ?? "5")", "shutdown", "second_writer", "disk_full", "limits", "http",
         "stream_limit", "queue_limit", "auth", "keys_users_pricing", "balance_and_usage", "config_errors", "tamper",
-        "profile", "profile_history", "budgets", "subscriptions", "renewal_trigger",
+        "profile", "profile_history", "budgets", "subscriptions", "cycles", "renewal_trigger",
         "reader_without_rights", "projections", "sdk",
         "translated_answers", "names_and_secrets", "translated_money", "tool_loops", "provider_features", "doors",
         "provider_errors",

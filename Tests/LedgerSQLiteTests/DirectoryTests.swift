@@ -20,7 +20,7 @@ struct DirectoryTests {
 
     /// A login that follows the identity alone.
     static func signIn(_ identity: Identity, _ directory: LedgerSQLite.Directory) async throws -> User {
-        try await directory.signIn(identity, at: start) { known, _ in known }
+        try await directory.signIn(identity, isSecondHand: false, at: start) { known, _ in known }
     }
 
     static func session(_ id: String, of user: AccountID, days: Int64 = 90) -> Session {
@@ -90,7 +90,7 @@ struct DirectoryTests {
             ] as [(String, Set<AccountID>)] {
                 let seen = Box()
                 _ = try await directory.signIn(
-                    try Self.identity("q", email, email: email, verified: true), at: Self.start
+                    try Self.identity("q", email, email: email, verified: true), isSecondHand: false, at: Self.start
                 ) { known, same in
                     seen.set(same)
                     return same.first
@@ -107,6 +107,107 @@ struct DirectoryTests {
         private var stored: Set<AccountID> = []
         var value: Set<AccountID> { lock.withLock { stored } }
         func set(_ value: Set<AccountID>) { lock.withLock { stored = value } }
+    }
+
+    @Test("a portal's silence takes nothing back of what a provider has said")
+    func secondHand() async throws {
+        let store = try TestStore()
+        try await store.withWriter { _, ledger in
+            let directory = Directory(ledger)
+            let ann = try await Self.signIn(
+                try Self.identity("p", "1", email: "ann@example.com", verified: true), directory)
+            /// What is kept of the identity after somebody has told of it.
+            func kept(_ email: String?, verified: Bool, secondHand: Bool) async throws -> [String] {
+                _ = try await directory.signIn(
+                    try Self.identity("p", "1", email: email, verified: verified), isSecondHand: secondHand,
+                    at: Self.start
+                ) { known, _ in known }
+                return try await directory.identities(of: ann.id).map { "\($0.email ?? "") \($0.isEmailVerified)" }
+            }
+            #expect(try await kept(nil, verified: false, secondHand: true) == ["ann@example.com true"])
+            #expect(try await kept("Ann@example.com", verified: false, secondHand: true) == ["Ann@example.com true"])
+            #expect(
+                try await kept("other@example.com", verified: false, secondHand: true) == ["other@example.com false"])
+            #expect(try await kept("other@example.com", verified: true, secondHand: true) == ["other@example.com true"])
+            #expect(
+                try await kept("other@example.com", verified: false, secondHand: false) == ["other@example.com false"])
+        }
+    }
+
+    @Test("a person whom a portal names by the e-mail, and then by an id, has one bonus")
+    func namedByEmail() async throws {
+        let store = try TestStore()
+        try await store.withWriter { _, ledger in
+            let directory = Directory(ledger)
+            func signIn(_ subject: String, _ email: String) async throws -> User {
+                try await directory.signIn(
+                    try Self.identity("web", subject, email: email), isSecondHand: true, at: Self.start
+                ) { known, _ in known }
+            }
+            let byEmail = try await signIn(Identity.subject(ofEmail: "Zed@example.org"), "Zed@example.org")
+            let byID = try await signIn("zed-1", "zed@example.org")
+            let other = try await signIn("zed-2", "other@example.org")
+            #expect([byEmail, byID, other].map(\.isSignupPending) == [true, false, true])
+        }
+    }
+
+    @Test("nothing is written for a user who was erased a moment before")
+    func erasedMeanwhile() async throws {
+        let store = try TestStore()
+        try await store.withWriter { _, ledger in
+            let directory = Directory(ledger)
+            let user = try await Self.signIn(try Self.identity("p", "1"), directory).id
+            _ = try await directory.erase(user, at: Self.start)
+            let key = APIKey(
+                id: "k", hash: [UInt8](repeating: 1, count: 32), name: "n", user: user, createdAt: Self.start,
+                expiresAt: nil)
+            let code = LoginCode(
+                hash: [UInt8](repeating: 1, count: 32), user: user, clientType: nil, challenge: nil,
+                expiresAt: Self.start)
+            await #expect(throws: DirectoryRefusal.noUser) { () async throws -> Void in try await directory.insert(key)
+            }
+            await #expect(throws: DirectoryRefusal.noUser) { try await directory.replaceKeys(by: key, at: Self.start) }
+            await #expect(throws: DirectoryRefusal.noUser) { try await directory.insert(code) }
+            await #expect(throws: DirectoryRefusal.noUser) {
+                try await directory.open(Self.session("s", of: user), Self.token(1))
+            }
+            #expect(try await directory.keys(of: nil, skip: 0, limit: 9).isEmpty)
+            #expect(try await directory.session(id: "s") == nil)
+        }
+    }
+
+    @Test("of two changes at once, neither takes the other back")
+    func changesAtOnce() async throws {
+        let store = try TestStore()
+        try await store.withWriter { _, ledger in
+            let directory = Directory(ledger)
+            let user = try await Self.signIn(try Self.identity("p", "1"), directory).id
+            let budget = Budget(id: "b", maxMicroUSD: 1, durationSeconds: 2, createdAt: Self.start)
+            try await directory.insert(budget)
+            for number in UInt8(0)..<20 {
+                let key = APIKey(
+                    id: "k\(number)", hash: [UInt8](repeating: number, count: 32), name: "n", user: user,
+                    createdAt: Self.start, expiresAt: nil)
+                try await directory.insert(key)
+                async let renamed = directory.updateKey(id: key.id) { $0.name = "other" }
+                async let voided = directory.updateKey(id: key.id) { $0.isActive = false }
+                async let aliased = directory.updateUser(user) { $0.alias = "a\(number)" }
+                async let attached = directory.updateUser(user) { $0.metadata = "{\"n\":\(number)}" }
+                async let raised = directory.updateBudget("b") { $0.maxMicroUSD = Int64(number) }
+                async let lengthened = directory.updateBudget("b") { $0.durationSeconds = Int64(number) + 1 }
+                _ = try await (renamed, voided, aliased, attached, raised, lengthened)
+                let found = try #require(try await directory.key(id: key.id))
+                #expect(found.name == "other" && !found.isActive)
+                let person = try #require(try await directory.user(user))
+                #expect(person.alias == "a\(number)" && person.metadata == "{\"n\":\(number)}")
+                let limit = try #require(try await directory.budget("b"))
+                #expect(limit.maxMicroUSD == Int64(number) && limit.durationSeconds == Int64(number) + 1)
+            }
+            await #expect(throws: DirectoryRefusal.noBudget(id: "none")) {
+                try await directory.updateUser(user) { $0.budgetID = "none" }
+            }
+            #expect(try await directory.updateKey(id: "none") { _ in } == nil)
+        }
     }
 
     @Test("an erasure leaves nothing of a person but the tombstone")

@@ -356,7 +356,7 @@ struct StoreTests {
             "SELECT * FROM events WHERE account = ? AND version > ? ORDER BY version",
             "SELECT account FROM balances WHERE open_holds > 0 ORDER BY account",
             "SELECT * FROM grants WHERE account = ? AND remaining > 0 ORDER BY id",
-            "SELECT * FROM usage_log WHERE account = ? ORDER BY position DESC LIMIT 10 OFFSET 0",
+            "SELECT * FROM usage_log WHERE account = ? ORDER BY recorded_at DESC, position DESC LIMIT 10 OFFSET 0",
             "SELECT * FROM api_keys WHERE key_hash = ? AND deleted_at IS NULL",
         ])
     func queryPlans(sql: String) async throws {

@@ -261,7 +261,8 @@ struct ConfigurationTests {
             (minimal + "port: many", "port"),
             (minimal + "port: 70000", "port"), (minimal + "host: ${NOT_SET}", "NOT_SET"),
             (minimal + "host: ${OPEN", "host"),
-            (minimal + "database_url: postgres://x", "database_url"), (minimal + "limits: {queue: 1}", "limits.queue"),
+            (minimal + "database_url: mysql://x", "database_url"),
+            (minimal + "database_url: sqlite:///", "database_url"), (minimal + "limits: {queue: 1}", "limits.queue"),
             (minimal + "limits: 5", "limits"),
             (minimal + "providers: {up: {api_base: ftp://x, api_key: k}}", "providers.up.api_base"),
             (minimal + "providers: {up: {api_base: http://x}}", "providers.up.api_key"),
@@ -290,6 +291,26 @@ struct ConfigurationTests {
         } catch {
             #expect("\(error)".contains(key), "\(error)")
         }
+    }
+
+    @Test(
+        "where the ledger is",
+        arguments: [
+            ("sqlite:///a.sqlite", "a.sqlite", 1), ("sqlite:////var/a.sqlite", "/var/a.sqlite", 1),
+            ("sqlite+aiosqlite:///a.db?check_same_thread=false", "a.db", 1),
+            ("postgresql://u:p@db/gateway", "ledger.sqlite", 2),
+            ("postgresql+asyncpg://u:p@db/gateway", "ledger.sqlite", 2),
+        ])
+    func databaseURL(url: String, path: String, warnings: Int) throws {
+        let read = try Self.read(Self.minimal + "database_url: \"\(url)\"")
+        #expect(read.databasePath == path && read.warnings.count == warnings)
+        #expect(!read.warnings.contains { $0.contains("u:p") })
+    }
+
+    @Test("what is ignored is named, also where only the environment has it")
+    func ignoredVariables() throws {
+        let read = try Self.read(Self.minimal, ["GATEWAY_IMAGE_DUMP_ENABLED": "true"])
+        #expect(read.warnings.contains { $0.contains("'image_dump_enabled'") })
     }
 
     @Test("the old gateway's file is read, and what has no effect is named")

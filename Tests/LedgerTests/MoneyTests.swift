@@ -165,3 +165,22 @@ struct MoneyTests {
         if let instant { #expect(Timestamp(iso8601: instant.description) == instant) }
     }
 }
+
+@Suite("Bounded texts")
+struct BoundedTextTests {
+    @Test(
+        "a text is cut to bytes, between scalars, however few characters it has",
+        arguments: [
+            ("abc", 3, "abc"), ("abcd", 3, "abc"), ("äb", 1, ""), ("aä", 2, "a"), ("🦊🦊", 7, "🦊"), ("", 0, ""),
+            ("abc", 0, ""),
+        ])
+    func cut(text: String, limit: Int, expected: String) {
+        #expect(text.cut(toBytes: limit) == expected)
+    }
+
+    @Test("one character of a million bytes is not one that passes")
+    func grapheme() {
+        let text = "a" + String(repeating: "\u{301}", count: 500_000)
+        #expect(text.count == 1 && text.cut(toBytes: 64).utf8.count <= 64)
+    }
+}

@@ -60,7 +60,7 @@ struct TidyTests {
         "LedgerSQLite": [
             "Ledger", "Projections", "Crypto", "GRDB", "GRDBSQLite", "Foundation", "Glibc", "Musl", "Darwin",
         ],
-        "Authentication": ["Ledger", "Crypto", "JWTKit", "Foundation"],
+        "Authentication": ["Ledger", "WireJSON", "Crypto", "JWTKit", "Foundation"],
         "OldGateway": ["CPostgres", "GRDB", "Foundation"],
         "replay": [
             "Ledger", "LedgerSQLite", "Projections", "WireJSON", "ArgumentParser", "Foundation", "Dispatch",

@@ -195,7 +195,7 @@ public struct UsageReport: Hashable, Sendable {
         self.flags = UsageFlag.allCases.filter(flags.contains)
         self.costPicoUSD = costPicoUSD
         self.raw = raw.flatMap { $0.count <= Self.maximumRawBytes ? $0 : nil }
-        self.servedModel = servedModel.map { String($0.prefix(255)) }
+        self.servedModel = servedModel?.cut(toBytes: 255)
     }
 
     /// Whether the usage is an estimate of ours.

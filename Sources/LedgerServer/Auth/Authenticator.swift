@@ -62,16 +62,16 @@ final class Authenticator: Sendable {
 
     private func principal(token: String, _ context: GatewayContext) async throws -> Principal {
         let address = context.clientAddress.description
-        let now = SystemClock.now()
-        let wait = failures.withLock { $0.wait(for: address, at: now) }
+        let uptime = SystemClock.uptime()
+        let wait = failures.withLock { $0.wait(for: address, at: uptime) }
         do {
-            return try await check(token, isLimited: wait != nil, at: now)
+            return try await check(token, isLimited: wait != nil, at: SystemClock.now())
         } catch let error as GatewayError where error.status == .unauthorized {
             if let wait {
                 security.note(.limited, context, ["what": "credentials"])
                 throw Self.limited(wait)
             }
-            failures.withLock { $0.count(address, at: now) }
+            failures.withLock { $0.count(address, at: uptime) }
             security.note(.credentialRefused, context, ["code": error.code])
             throw error
         }

@@ -25,7 +25,7 @@ final class RequestLimit: Sendable {
 
     /// Counts a call, or answers 429.
     func admit(_ context: GatewayContext) throws(GatewayError) {
-        let now = SystemClock.now()
+        let now = SystemClock.uptime()
         let address = context.clientAddress.description
         let wait = limiter.withLock { limiter in
             let wait = limiter.wait(for: address, at: now)

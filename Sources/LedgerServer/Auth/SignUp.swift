@@ -13,7 +13,11 @@ struct SignUp: Sendable {
     ///
     /// The user is made in one transaction of the directory, the account and the bonus follow in the ledger under keys that make them happen
     /// once. After a crash in between, the next login of the person completes what is missing.
-    func user(_ claims: ProviderClaims) async throws -> User {
+    ///
+    /// `isSecondHand`: a portal vouches for them, and no provider was asked.
+    func user(_ claims: ProviderClaims, isSecondHand: Bool = false) async throws -> User {
+        // Such subjects stand for people of whom a portal has said no more than the e-mail.
+        if !isSecondHand, claims.subject.hasPrefix(Identity.emailPrefix) { throw IdentityFault.subject }
         let now = SystemClock.now()
         guard let id = AccountID(rawValue: UUID().uuidString.lowercased()) else {
             throw GatewayError(.internalServerError, "internal_error", "Internal server error")
@@ -22,7 +26,7 @@ struct SignUp: Sendable {
             provider: claims.provider, subject: claims.subject, user: id, email: claims.email,
             isEmailVerified: claims.isEmailVerified, name: claims.name, avatarURL: claims.avatarURL, createdAt: now,
             lastLoginAt: now)
-        let user = try await directory.signIn(identity, at: now) { known, sameEmail in
+        let user = try await directory.signIn(identity, isSecondHand: isSecondHand, at: now) { known, sameEmail in
             switch SignIn.decide(claims, known: known, sameEmail: sameEmail) {
             case .known(let user), .link(let user): user
             case .new: nil

@@ -267,8 +267,11 @@ struct ConfigurationSection {
             environmentPrefix: overriddenByEnvironment ? "GATEWAY_\(key.uppercased())_" : nil)
     }
 
-    /// Takes a key that we do not use, whatever it holds; says whether it was there.
-    mutating func ignore(_ key: String) -> Bool { take(key) != nil }
+    /// Takes a key that we do not use, whatever it holds; says whether it was there, or in the environment.
+    mutating func ignore(_ key: String) -> Bool {
+        let isSet = environmentPrefix.map { environment[$0 + key.uppercased()] != nil } ?? false
+        return take(key) != nil || isSet
+    }
 
     /// An error about a key of this section.
     func error(_ key: String, _ what: String) -> ConfigurationError {

@@ -40,6 +40,13 @@ struct ProviderConfiguration: Sendable {
         "groq": "https://api.groq.com/openai/v1",
         "mistral": "https://api.mistral.ai/v1",
         "openrouter": "https://openrouter.ai/api/v1",
+        "together": "https://api.together.xyz/v1",
+        "fireworks": "https://api.fireworks.ai/inference/v1",
+        "perplexity": "https://api.perplexity.ai",
+        "cerebras": "https://api.cerebras.ai/v1",
+        "sambanova": "https://api.sambanova.ai/v1",
+        "moonshot": "https://api.moonshot.ai/v1",
+        "cohere": "https://api.cohere.ai/compatibility/v1",
     ]
 
     /// The one member by which well-known providers let the output be bounded.

@@ -130,7 +130,14 @@ struct ServerConfiguration: Sendable {
         var file = try ConfigurationSection(yaml: yaml, environment: environment)
         var warnings: [String] = []
         let fileURL = try file.string("database_url")
-        databasePath = try Self.path(ofDatabaseURL: databaseURL ?? fileURL ?? "sqlite:///ledger.sqlite")
+        if databaseURL == nil, let fileURL, fileURL.hasPrefix("postgres") {
+            warnings.append(
+                "'database_url' names a PostgreSQL database, which is the old gateway's: the ledger is ledger.sqlite; `LedgerServer import --from` brings over what is there"
+            )
+            databasePath = "ledger.sqlite"
+        } else {
+            databasePath = try Self.path(ofDatabaseURL: databaseURL ?? fileURL ?? "sqlite:///ledger.sqlite")
+        }
         let fileHost = try file.string("host")
         self.host = host ?? fileHost ?? "127.0.0.1"
         let filePort = try file.integer("port", in: 0...65_535)
@@ -281,12 +288,18 @@ struct ServerConfiguration: Sendable {
         }
     }
 
-    /// `sqlite:///relative` or `sqlite:////absolute`, as SQLAlchemy writes them.
+    /// `sqlite:///relative` or `sqlite:////absolute`, as SQLAlchemy writes them, with a driver (`sqlite+aiosqlite`) and options or without.
     static func path(ofDatabaseURL url: String) throws(ConfigurationError) -> String {
-        guard url.hasPrefix("sqlite:///"), url.count > 10 else {
+        guard url.hasPrefix("sqlite"), let separator = url.range(of: ":///"),
+            url[..<separator.lowerBound].utf8.allSatisfy({ $0.isASCIILetterOrDigit || $0 == 0x2B || $0 == 0x5F })
+        else {
             throw ConfigurationError("must be sqlite:///path/to/ledger.sqlite", key: "database_url")
         }
-        return String(url.dropFirst(10))
+        let path = url[separator.upperBound...].prefix { $0 != "?" }
+        guard !path.isEmpty else {
+            throw ConfigurationError("must be sqlite:///path/to/ledger.sqlite", key: "database_url")
+        }
+        return String(path)
     }
 
     func settings(of model: ModelKey) -> ModelConfiguration { models[model.description] ?? defaultModel }

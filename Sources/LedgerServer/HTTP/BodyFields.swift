@@ -132,6 +132,15 @@ struct BodyFields {
     }
 }
 
+/// A member of a body that was there, be its value none: what a change sets.
+struct Change<Value: Sendable>: Sendable {
+    let value: Value
+
+    init(_ value: Value) {
+        self.value = value
+    }
+}
+
 /// The page that a request asks for.
 struct Page {
     let skip: Int

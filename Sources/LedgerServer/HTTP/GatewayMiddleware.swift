@@ -1,6 +1,7 @@
 import HTTPTypes
 import Hummingbird
 import Ledger
+import LedgerSQLite
 import Logging
 
 /// Turns every error into an answer, names the request in it, and writes one line to the log: no body, no query, no credential.
@@ -46,6 +47,8 @@ struct GatewayMiddleware: RouterMiddleware {
         switch error {
         case let error as GatewayError: answer = error
         case let error as LedgerError: answer = GatewayError(error)
+        case DirectoryRefusal.noUser: answer = .userNotFound
+        case DirectoryRefusal.noBudget(let id): answer = .budgetNotFound(id)
         case let error as HTTPError where error.status == .notFound:
             answer = routes.refusal(of: request)
         case let error as any HTTPResponseError where error.status.code < 500:

@@ -78,6 +78,14 @@ struct ImportOldGateway: AsyncParsableCommand {
             guard try tables.has(.users) else {
                 throw ImportFailure("\(source) has no table 'users': it is no database of the old gateway")
             }
+            for table in OldTable.allCases {
+                let columns = try tables.columns(of: table)
+                guard !columns.isEmpty, let lacking = table.requiredColumns.first(where: { !columns.contains($0) })
+                else { continue }
+                throw ImportFailure(
+                    "its table '\(table.rawValue)' has no column '\(lacking)': nothing is imported of what would be guessed"
+                )
+            }
             let ledger = try SQLiteLedger(path: path)
             defer { try? ledger.close() }
             let writer = try LedgerWriter(store: ledger, clock: SystemClock.now)

@@ -27,8 +27,16 @@ struct OldUser: Equatable {
 
 extension ImportedIdentity {
     init(_ row: OldRow, now: Timestamp) throws(RowProblem) {
+        // Of some people the old gateway knew the e-mail alone, and a portal still names them so.
+        let byEmail = row.text("email").map { Identity.subject(ofEmail: $0) }
+        let subject: String
+        if let own = row.text("provider_account_id") ?? byEmail {
+            subject = own
+        } else {
+            throw RowProblem("it has neither provider_account_id nor email")
+        }
         self.init(
-            provider: try row.required("provider"), subject: try row.required("provider_account_id"),
+            provider: try row.required("provider"), subject: subject,
             user: try row.account(), email: row.text("email"), name: row.text("name"),
             avatarURL: row.text("avatar_url"), role: row.text("role"), createdAt: try row.instant("created_at") ?? now,
             lastLoginAt: try row.instant("last_login_at"))
@@ -169,7 +177,7 @@ struct OldUsage {
         guard let at = try row.instant("timestamp") else { throw RowProblem("it has no timestamp") }
         let origin = RequestOrigin(
             model: Self.model(row), keyID: row.text("api_key_id"), endpoint: row.text("endpoint") ?? "unknown")
-        let isSuccess = row["status"] == "success"
+        let isSuccess = row["status"]?.lowercased() == "success"
         // The old message may quote what a person wrote: only that there was an error is kept.
         command = ImportUsage(
             usage: UsageImported(

@@ -109,7 +109,11 @@ extension Importer {
         }
     }
 
+    /// Adds the keys, and voids those that an earlier import has brought and that are gone there: what was taken from somebody must not be
+    /// given back by moving over.
     func importKeys() throws {
+        guard try tables.has(.keys) else { return }
+        var met: Set<[UInt8]> = []
         try tables.read(.keys, batch: Self.batchSize) { rows in
             var keys: [APIKey] = []
             for row in rows {
@@ -119,9 +123,13 @@ extension Importer {
                     skip(.keys, row.text("id"), account: row.text("user_id"), error.description)
                 }
             }
+            met.formUnion(keys.map(\.hash))
             for (key, outcome) in zip(keys, try directory.importKeys(keys)) {
                 take(outcome, .keys, key.id, account: key.user.rawValue)
             }
+        }
+        for (id, user) in try directory.voidImportedKeys(except: met, at: now) {
+            keep(.keys, id, account: user, "is gone there since it was imported: it is void here, too, now")
         }
     }
 }

@@ -120,7 +120,15 @@ final class Importer {
         case .added: countImported(table)
         case .present: countPresent(table)
         case .otherwise: changed(table, row, account: account, "another has its place here, which stays as it is")
-        case .noUser: skip(table, row, account: account, "its user is not here, or was erased here")
+        case .narrowed:
+            countPresent(table)
+            keep(
+                table, row, account: account,
+                "was deactivated there, or ends sooner, since it was imported: here, too, now")
+        case .erased:
+            countPresent(table)
+            keep(table, row, account: account, "its user was erased here, and does not come back")
+        case .noUser: skip(table, row, account: account, "its user is not here")
         }
     }
 

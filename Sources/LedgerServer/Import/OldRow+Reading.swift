@@ -37,6 +37,8 @@ extension OldRow {
     /// A text that has to be there.
     func required(_ column: String) throws(RowProblem) -> String {
         guard let text = self[column], !text.isEmpty else { throw RowProblem("it has no \(column)") }
+        // What stands for bytes that are no UTF-8: two names could have become one.
+        guard !text.unicodeScalars.contains("\u{FFFD}") else { throw RowProblem("its \(column) is no valid UTF-8") }
         return text
     }
 

@@ -11,6 +11,8 @@ actor OpenIDProvider: LoginProvider {
     nonisolated let configuration: LoginProviderConfiguration
     private let client: ProviderClient
     private var discovered: (document: Document, at: ContinuousClock.Instant)?
+    private var discovering: Task<Result<Document, IdentityFault>, Never>?
+    private var failure: (fault: IdentityFault, at: ContinuousClock.Instant)?
     private var keys: (keys: ProviderKeys, at: ContinuousClock.Instant)?
     /// When keys were last fetched because of a token that no kept key verified, by where it came from.
     private var refetches: [Origin: [ContinuousClock.Instant]] = [:]
@@ -23,6 +25,8 @@ actor OpenIDProvider: LoginProvider {
 
     private static let keptFor = Duration.seconds(3600)
     private static let refetchesPerMinute = 5
+    /// A provider that cannot be used is not asked again at once.
+    private static let failureKeptFor = Duration.seconds(3)
 
     init(_ configuration: LoginProviderConfiguration, client: ProviderClient) {
         self.configuration = configuration
@@ -74,7 +78,9 @@ actor OpenIDProvider: LoginProvider {
     }
 
     func claims(token: String) async throws(IdentityFault) -> ProviderClaims {
-        try await verify(
+        // Nothing is fetched for what cannot be a token of the provider's.
+        try IDTokenRules.checkForm(of: token)
+        return try await verify(
             token, nonce: nil, audiences: [configuration.clientID] + configuration.audiences, from: .anybody)
     }
 
@@ -97,6 +103,34 @@ actor OpenIDProvider: LoginProvider {
 
     private func document() async throws(IdentityFault) -> Document {
         if let discovered, discovered.at.duration(to: .now) < Self.keptFor { return discovered.document }
+        // Many who ask at once ask once.
+        let task =
+            discovering
+            ?? Task { () async -> Result<Document, IdentityFault> in
+                do throws(IdentityFault) {
+                    return .success(try await self.discover())
+                } catch {
+                    return .failure(error)
+                }
+            }
+        discovering = task
+        defer { discovering = nil }
+        return try await task.value.get()
+    }
+
+    private func discover() async throws(IdentityFault) -> Document {
+        if let failure, failure.at.duration(to: .now) < Self.failureKeptFor { throw failure.fault }
+        do throws(IdentityFault) {
+            let document = try await fetchDocument()
+            failure = nil
+            return document
+        } catch {
+            failure = (error, .now)
+            throw error
+        }
+    }
+
+    private func fetchDocument() async throws(IdentityFault) -> Document {
         let base = configuration.base.hasSuffix("/") ? String(configuration.base.dropLast()) : configuration.base
         let body = try await client.get(base + "/.well-known/openid-configuration")
         guard let document = try? JSONDecoder().decode(Document.self, from: Data(body)) else {

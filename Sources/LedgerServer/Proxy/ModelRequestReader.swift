@@ -47,7 +47,8 @@ struct ModelRequestReader {
             let name = json.decode(text)
             // An upstream may take the other of two: what is admitted must be what is asked for.
             guard seen.insert(name).inserted else {
-                throw GatewayError(.badRequest, "duplicate_field", "'\(name.prefix(64))' is there twice", param: nil)
+                throw GatewayError(
+                    .badRequest, "duplicate_field", "'\(name.cut(toBytes: 64))' is there twice", param: nil)
             }
             // With its quotation marks.
             try member(name, &json, at: text.range.lowerBound - 1..<text.range.upperBound + 1)
@@ -232,7 +233,7 @@ struct ModelRequestReader {
         case .refused:
             throw GatewayError(
                 .badRequest, "not_offered",
-                "Tools of the type '\((type ?? "").prefix(64))' are not offered: what they cost cannot be charged exactly",
+                "Tools of the type '\((type ?? "").cut(toBytes: 64))' are not offered: what they cost cannot be charged exactly",
                 param: "\(path).type")
         }
     }

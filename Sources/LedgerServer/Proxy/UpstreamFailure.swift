@@ -196,9 +196,9 @@ private struct UpstreamErrorBody {
 
     private mutating func read(_ error: JSONObject) {
         message = error["message"]?.string
-        param = error["param"]?.string.map { String($0.prefix(255)) }
-        type = error["type"]?.string.map { String($0.prefix(255)) }
-        code = error["code"]?.string.map { String($0.prefix(255)) } ?? error["status"]?.string?.lowercased()
+        param = error["param"]?.string.map { $0.cut(toBytes: 255) }
+        type = error["type"]?.string.map { $0.cut(toBytes: 255) }
+        code = error["code"]?.string.map { $0.cut(toBytes: 255) } ?? error["status"]?.string?.lowercased()
         for detail in (error["details"]?.array ?? []).compactMap(\.object) {
             if let text = detail["retryDelay"]?.string { retryDelay = Self.duration(text) }
             if detail["reason"]?.string == "API_KEY_INVALID" { concernsOperator = true }

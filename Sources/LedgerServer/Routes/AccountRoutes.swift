@@ -21,7 +21,9 @@ struct AccountRoutes: Sendable {
     /// The balance in micro-dollars, as clients of the old gateway expect it, and in credits.
     @Sendable func balance(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let user = try await authenticator.user(of: request, context)
-        guard let balance = try await balances.balance(of: user, at: SystemClock.now()) else {
+        guard try await directory.user(user) != nil,
+            let balance = try await balances.balance(of: user, at: SystemClock.now())
+        else {
             throw GatewayError.userNotFound
         }
         return Response.json { json in
@@ -82,10 +84,15 @@ struct AccountRoutes: Sendable {
                 message: "Input should be a number of credits with at most nine decimals, up to 1000000000")
         }
         guard try await directory.user(id) != nil else { throw GatewayError.userNotFound }
+        let source = try fields.string("source").flatMap { $0.isEmpty ? nil : $0 }
+        guard (source?.utf8.count ?? 0) <= 500 else {
+            throw GatewayError.validation(
+                kind: "string_too_long", field: "source", message: "Input should have at most 500 bytes")
+        }
         let header = try request.idempotencyKey()
         let key = "topup:\(header ?? context.requestID.rawValue)"
         let grant = GrantCredits(
-            key: key, pool: .topup, source: .purchase, amount: amount, reference: try fields.string("source"),
+            key: key, pool: .topup, source: .purchase, amount: amount, reference: source,
             actor: actor)
         let receipt = try await writer.submit(Command(account: id, action: .grant(grant)))
         var headers: HTTPFields = [:]

@@ -5,7 +5,7 @@ import Ledger
 import LedgerSQLite
 import WireJSON
 
-/// `/v1/budgets`: what users may spend in a period. Users are attached to one by `budget_id`.
+/// `/v1/budgets`: what users are meant to spend in a period: kept, shown and attached to users by `budget_id`; nothing is bounded by it yet.
 struct BudgetRoutes: Sendable {
     let authenticator: Authenticator
     let directory: Directory
@@ -53,13 +53,16 @@ struct BudgetRoutes: Sendable {
     /// Changes what the body names; `null` takes a bound away.
     @Sendable func update(_ request: Request, _ context: GatewayContext) async throws -> Response {
         try await authenticator.demand(.operate, request, context)
-        var budget = try await budget(context)
+        let id = try await budget(context).id
         let fields = try await BodyFields(request)
-        if fields.has("max_budget") { budget.maxMicroUSD = try Self.amount(fields) }
-        if fields.has("budget_duration_sec") { budget.durationSeconds = try Self.duration(fields) }
-        budget.updatedAt = SystemClock.now()
-        guard try await directory.update(budget) else { throw GatewayError.budgetNotFound(budget.id) }
-        let changed = budget
+        let amount = fields.has("max_budget") ? Change(try Self.amount(fields)) : nil
+        let duration = fields.has("budget_duration_sec") ? Change(try Self.duration(fields)) : nil
+        let changed = try await directory.updateBudget(id) { budget in
+            if let amount { budget.maxMicroUSD = amount.value }
+            if let duration { budget.durationSeconds = duration.value }
+            budget.updatedAt = SystemClock.now()
+        }
+        guard let changed else { throw GatewayError.budgetNotFound(id) }
         return Response.json { changed.write(to: &$0) }
     }
 

@@ -43,7 +43,7 @@ struct KeyRoutes: Sendable {
         }
         try await directory.insert(key)
         authenticator.security.note(.keyCreated, context, ["key": key.id, "user": user.rawValue, "actor": actor])
-        return Response.json { json in
+        return Response.json(headers: [.cacheControl: "no-store"]) { json in
             json.beginObject()
             json.field("id", key.id)
             json.field("key", token.text)
@@ -76,17 +76,21 @@ struct KeyRoutes: Sendable {
 
     @Sendable func update(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let actor = try await authenticator.demand(.operate, request, context).actor
-        var key = try await key(context)
+        let id = try await key(context).id
         let fields = try await BodyFields(request)
-        if fields.has("key_name") { key.name = try fields.string("key_name") }
-        if let isActive = try fields.bool("is_active") { key.isActive = isActive }
-        if fields.has("expires_at") { key.expiresAt = try fields.instant("expires_at") }
-        if let metadata = try fields.object("metadata") { key.metadata = metadata }
-        guard try await directory.update(key) else { throw Self.notFound(key.id) }
+        let name = fields.has("key_name") ? Change(try fields.string("key_name")) : nil
+        let expiry = fields.has("expires_at") ? Change(try fields.instant("expires_at")) : nil
+        let (isActive, metadata) = (try fields.bool("is_active"), try fields.object("metadata"))
+        let changed = try await directory.updateKey(id: id) { key in
+            if let name { key.name = name.value }
+            if let isActive { key.isActive = isActive }
+            if let expiry { key.expiresAt = expiry.value }
+            if let metadata { key.metadata = metadata }
+        }
+        guard let key = changed else { throw Self.notFound(id) }
         authenticator.forget([key.hash])
         authenticator.security.note(.keyChanged, context, ["key": key.id, "actor": actor])
-        let changed = key
-        return Response.json { changed.write(to: &$0) }
+        return Response.json { key.write(to: &$0) }
     }
 
     /// Voids a key. Its usage history stays.

@@ -86,7 +86,7 @@ struct LoginRoutes: Sendable {
                 .badRequest, "invalid_code_challenge",
                 "'code_challenge' must be the base64url of a SHA-256, and its method S256", param: "code_challenge")
         }
-        let clientType = request.stated("client_type").map { String($0.prefix(64)) }
+        let clientType = request.stated("client_type")?.cut(toBytes: 64)
         guard link(of: clientType) == .code || CallbackList.isOnOwnMachine(callback) else {
             throw GatewayError(
                 .badRequest, "callback_not_allowed",
@@ -244,6 +244,8 @@ struct LoginRoutes: Sendable {
         }
         do {
             guard let provider = providers[attempt.provider] else { throw IdentityFault.provider("not configured") }
+            // RFC 9207: an answer that says whose it is must be that provider's.
+            if let issuer = request.stated("iss"), issuer != provider.configuration.base { throw IdentityFault.issuer }
             guard let code = request.stated("code") else {
                 throw IdentityFault.provider("no code")
             }

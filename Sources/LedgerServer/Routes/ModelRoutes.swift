@@ -69,7 +69,7 @@ struct ModelRoutes: Sendable {
             let other = Endpoint.allCases.filter { UpstreamCall.supports($0, upstream.configuration.kind) }
             throw GatewayError(
                 .badRequest, "unsupported_endpoint",
-                "The model '\(request.model.prefix(255))' cannot be asked by \(request.endpoint.path): use \(other.map(\.path).joined(separator: " or "))",
+                "The model '\(request.model.cut(toBytes: 255))' cannot be asked by \(request.endpoint.path): use \(other.map(\.path).joined(separator: " or "))",
                 param: "model")
         }
         let fallbacks = configuration.settings(of: model).fallbacks.compactMap { model -> Attempts.Candidate? in
@@ -151,7 +151,7 @@ struct ModelRoutes: Sendable {
         guard offered.count == 1 else {
             throw GatewayError(
                 .badRequest, "ambiguous_model",
-                "The model '\(name.prefix(255))' is offered by several providers: name \(offered.map(\.description).joined(separator: " or "))",
+                "The model '\(name.cut(toBytes: 255))' is offered by several providers: name \(offered.map(\.description).joined(separator: " or "))",
                 param: "model")
         }
         return model
@@ -179,7 +179,7 @@ struct ModelRoutes: Sendable {
     private static func modelNotFound(_ name: String) -> GatewayError {
         GatewayError(
             .notFound, "model_not_found",
-            "The model '\(name.prefix(255))' does not exist: name it provider:model, with a provider that is configured",
+            "The model '\(name.cut(toBytes: 255))' does not exist: name it provider:model, with a provider that is configured",
             param: "model")
     }
 

@@ -8,6 +8,7 @@ import WireJSON
 /// `/v1/profile`: what people see of themselves, by their own key or session; a master key that may read names them by `user`.
 struct ProfileRoutes: Sendable {
     let authenticator: Authenticator
+    let writer: LedgerWriter
     let directory: Directory
     let balances: SQLiteBalances
     let usage: SQLiteUsage
@@ -95,6 +96,7 @@ struct ProfileRoutes: Sendable {
         let user = try await user(of: request, context)
         let page = try Page(request)
         let payments = try await balances.payments(of: user.id, skip: page.skip, limit: page.limit)
+        let plan = try await balances.balance(of: user.id, at: SystemClock.now())?.plan
         return Response.json { json in
             json.beginObject()
             json.field("success", true)
@@ -106,9 +108,8 @@ struct ProfileRoutes: Sendable {
                 json.beginObject()
                 json.field("paidAt", payment.paidAt.description)
                 json.field("creatorId", user.id.rawValue)
-                // Ten credits a dollar, the standard rate: a nano-credit is 10⁻⁸ of a cent.
                 json.name("amountCents")
-                json.raw(Decimal64.text(payment.credits.nanos, fractionDigits: 8))
+                json.raw(cents(of: payment, on: plan))
                 json.field("credits", payment.credits)
                 json.endObject()
             }
@@ -116,6 +117,22 @@ struct ProfileRoutes: Sendable {
             json.endObject()
             json.endObject()
         }
+    }
+}
+
+extension ProfileRoutes {
+    /// What was paid, in cents: a cycle's price by the plan that grants as much, else the credits at the rate of the account's plan.
+    private func cents(of payment: Payment, on plan: String?) -> String {
+        let plans = writer.plans.plans
+        if payment.source == .subscription,
+            let paid = plans.values.filter({ $0.microUSD > 0 && $0.cycleCredits == payment.credits })
+                .min(by: { ($0.name == plan ? 0 : 1, $0.name) < ($1.name == plan ? 0 : 1, $1.name) })
+        {
+            return Decimal64.text(paid.microUSD, fractionDigits: 4)
+        }
+        let rate = plan.flatMap { plans[$0] }?.rate ?? .standard
+        // Nano-credits by micro-credits a dollar are thousandths of a dollar: shown to 10⁻⁸ of a cent.
+        return Decimal64.text(Int128(payment.credits.nanos) * 10_000_000 / Int128(rate.microsPerUSD), fractionDigits: 8)
     }
 }
 

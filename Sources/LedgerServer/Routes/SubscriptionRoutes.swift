@@ -16,13 +16,22 @@ struct SubscriptionRoutes: Sendable {
     let balances: SQLiteBalances
 
     private static let freePlan = "FREE"
+    /// How long before the end of a cycle a call is taken for the payment of the next one: a calendar month can be shorter than a cycle.
+    private static let earlySeconds: Int64 = 3 * 86_400
+    /// For how long after a cycle was granted other calls tell of the same payment: a shop sends several webhooks for one.
+    private static let sameSeconds: Int64 = 86_400
 
     func add(to router: some RouterMethods<GatewayContext>) {
         router.post("/v1/billing/subscription", use: subscribe)
         router.patch("/v1/billing/subscription/:user_id", use: update)
     }
 
-    /// Puts an account on a plan, and grants the credits of a cycle that begins now, unless those of a cycle are still good.
+    /// Puts an account on a plan, and grants the credits of a cycle for each payment.
+    ///
+    /// The portal's calls do not tell a payment from any other news of a subscription. A call pays where no cycle is running; or, where the running
+    /// one was granted more than a day ago, if it has a new `Idempotency-Key`, comes in the cycle's last three days, or puts the account back
+    /// on the plan: then for the next cycle, which ends a cycle after the running one. A change to a plan that grants more pays for a cycle that
+    /// begins at once.
     @Sendable func subscribe(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let principal = try await authenticator.demand(.bill, request, context)
         let header = try request.idempotencyKey()
@@ -34,8 +43,8 @@ struct SubscriptionRoutes: Sendable {
         }
         guard try await directory.user(id) != nil else { throw GatewayError.userNotFound }
         let change = try await change(id, to: name, key: header.map { "subscribe:\($0)" })
-        try await grantCycle(of: plan, to: id, by: change?.event, actor: principal.actor)
-        return Self.response("Subscribed to \(name)", isRepeat: header != nil && change?.isRepeat == true)
+        try await grantCycle(of: plan, to: id, change, payment: header, actor: principal.actor)
+        return Self.response("Subscribed to \(name)", isRepeat: header != nil && change.isRepeat)
     }
 
     /// Ends a subscription: the account is on the free plan again, and keeps until its expiry what was paid for.
@@ -59,7 +68,7 @@ struct SubscriptionRoutes: Sendable {
             }
         }
         let change = try await change(id, to: Self.freePlan, key: key)
-        return Self.response("Status updated to CANCELLED", isRepeat: header != nil && change?.isRepeat == true)
+        return Self.response("Status updated to CANCELLED", isRepeat: header != nil && change.isRepeat)
     }
 
     /// A plan that is on offer no more is taken for a paid one: it can be left.
@@ -68,22 +77,34 @@ struct SubscriptionRoutes: Sendable {
         return plan.microUSD > 0 || plan.cycleCredits > .zero
     }
 
-    /// Puts an account on a plan; nil where it is on it and the client has sent no key of its own.
+    /// What became of a change of plans.
+    private struct PlanChange {
+        /// The event that recorded it; nil where the account was on the plan.
+        var event: RecordedEvent?
+        /// Whether it had been recorded before, under the client's key.
+        var isRepeat = false
+        /// The plan that the account has left; nil where it is not known, or none was left.
+        var from: String?
+    }
+
+    /// Puts an account on a plan.
     ///
     /// Without the client's key, the ledger's is made of the event that put the account on the plan that it leaves: of several that leave it
     /// for the same plan, one is recorded.
-    private func change(_ id: AccountID, to plan: String, key: String?) async throws -> Receipt? {
+    private func change(_ id: AccountID, to plan: String, key: String?) async throws -> PlanChange {
         if let key {
             let command = ChangePlan(key: key, plan: plan)
-            return try await writer.submit(Command(account: id, action: .changePlan(command)))
+            let receipt = try await writer.submit(Command(account: id, action: .changePlan(command)))
+            return PlanChange(event: receipt.event, isRepeat: receipt.isRepeat)
         }
         var attempts = 1
         while true {
             guard let current = try await balances.plan(of: id, ifNot: plan) else { throw GatewayError.userNotFound }
-            guard let since = current.since else { return nil }
+            guard let since = current.since else { return PlanChange() }
             let command = ChangePlan(key: "plan-change:\(id):\(since)", plan: plan)
             do throws(LedgerError) {
-                return try await writer.submit(Command(account: id, action: .changePlan(command)))
+                let receipt = try await writer.submit(Command(account: id, action: .changePlan(command)))
+                return PlanChange(event: receipt.event, from: current.name)
             } catch {
                 guard case .refused(.keyReused) = error, attempts < 5 else { throw error }
                 // It has just left for a third plan: from there, then.
@@ -92,21 +113,28 @@ struct SubscriptionRoutes: Sendable {
         }
     }
 
-    /// Grants the credits of a cycle that begins with the change of the plan (where nothing was changed, now), unless there were such credits
-    /// then that had not expired.
+    /// Grants the credits of a cycle, where the call is a payment of one.
     ///
-    /// Everything is looked at as it was at the change, so that a request that comes again, however late, finds what the first one found. The
-    /// grant's key names the last grant before it: of several that find the same, one is recorded, and the others are refused or repeats.
+    /// Everything is looked at as it was at the change of the plan, so that a request that comes again, however late, finds what the first one
+    /// found. The grant's key names the last grant before it: of several that find the same, one is recorded, and the others are refused or
+    /// repeats.
     private func grantCycle(
-        of plan: Plan, to id: AccountID, by change: RecordedEvent?, actor: String
+        of plan: Plan, to id: AccountID, _ change: PlanChange, payment: String?, actor: String
     ) async throws {
         guard plan.cycleCredits > .zero else { return }
-        let begin = change?.recordedAt ?? SystemClock.now()
-        let last = try await balances.lastGrant(of: id, source: .subscription, before: change?.version ?? .max)
-        if let last, last.until > begin { return }
+        let now = change.event?.recordedAt ?? SystemClock.now()
+        let last = try await balances.lastCycle(of: id, before: change.event?.version ?? .max)
+        var begin = now
+        if let last, last.until > now, !(change.from.map { isCheaper($0, than: plan) } ?? false) {
+            let isNews = payment != nil || change.from == Self.freePlan
+            guard last.grantedAt.advanced(bySeconds: Self.sameSeconds) <= now,
+                isNews || last.until <= now.advanced(bySeconds: Self.earlySeconds)
+            else { return }
+            begin = last.until
+        }
         let grant = GrantCredits(
             key: "subscription:\(id):\(last?.id ?? 0)", pool: .subscription, source: .subscription,
-            amount: plan.cycleCredits, expiresAt: begin.advanced(bySeconds: plan.cycleSeconds),
+            amount: plan.cycleCredits, expiresAt: begin.advanced(bySeconds: plan.cycleSeconds), reference: payment,
             reason: "subscribed to \(plan.name)", actor: actor)
         do throws(LedgerError) {
             _ = try await writer.submit(Command(account: id, action: .grant(grant)))
@@ -117,6 +145,12 @@ struct SubscriptionRoutes: Sendable {
             default: throw error
             }
         }
+    }
+
+    /// Whether a paid plan grants less a cycle than another.
+    private func isCheaper(_ name: String, than plan: Plan) -> Bool {
+        guard let other = writer.plans.plans[name], other.cycleCredits > .zero else { return false }
+        return other.cycleCredits < plan.cycleCredits
     }
 
     private static func response(_ detail: String, isRepeat: Bool) -> Response {

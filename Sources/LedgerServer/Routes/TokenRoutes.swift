@@ -37,18 +37,19 @@ struct TokenRoutes: Sendable {
 
     /// Logs a person in whom a portal with the master key vouches for, or who brings a token of a provider that is verified here.
     @Sendable func logIn(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        let isTrusted = Authenticator.hasCredential(request)
-        if isTrusted {
-            try await authenticator.demand(.operate, request, context)
-        } else {
-            try limit.admit(context)
-        }
+        let refusal = try await portalRefusal(request, context)
+        let isTrusted = refusal == nil
         let fields = try await BodyFields(request)
+        // A client that still sends the key or token that it had may log in again all the same.
+        if let refusal, try fields.string("provider_token") == nil {
+            throw Authenticator.hasCredential(request) ? refusal : limit.refusal(refusal, context)
+        }
+        if !isTrusted { try limit.admit(context) }
         let issuer = try configuredIssuer()
         let provider = try fields.requiredString("provider")
         let claims =
             isTrusted ? try await trusted(fields, provider) : try await verified(fields, provider, context)
-        let user = try await signUp.user(claims)
+        let user = try await signUp.user(claims, isSecondHand: isTrusted)
         security.note(
             .loginSucceeded, context,
             ["provider": provider, "user": user.id.rawValue, "by": isTrusted ? "portal" : "token"])
@@ -72,40 +73,51 @@ struct TokenRoutes: Sendable {
         }
     }
 
-    /// What a trusted portal says. Without the provider's name of the person, the e-mail names them, among those of that provider whose
-    /// e-mail is verified or was all that a portal ever said of them: whoever merely wrote an e-mail into a profile is not found by it.
+    /// Why this is no portal with an operator's key; nil: it is one.
+    private func portalRefusal(_ request: Request, _ context: GatewayContext) async throws -> GatewayError? {
+        do {
+            try await authenticator.demand(.operate, request, context)
+            return nil
+        } catch let refusal as GatewayError where [401, 403].contains(refusal.status.code) {
+            return refusal
+        }
+    }
+
+    /// What a trusted portal says.
+    ///
+    /// Without the provider's name of the person, the e-mail names them: where the portal says that it is verified, among those of that provider
+    /// who have it verified, else among those of whom a portal never said more. Whoever merely wrote an e-mail into a profile is not found by it.
     private func trusted(_ fields: BodyFields, _ provider: String) async throws -> ProviderClaims {
         let email = try fields.string("email")
+        let isVerified = try fields.bool("email_verified") ?? false
         var subject = try fields.string("provider_account_id").flatMap { $0.isEmpty ? nil : $0 }
+        if subject?.hasPrefix(Identity.emailPrefix) == true {
+            throw GatewayError.validation(
+                kind: "string_pattern", field: "provider_account_id",
+                message:
+                    "Input should not begin with '\(Identity.emailPrefix)', which stands for a person named by an e-mail"
+            )
+        }
         if subject == nil, let email {
-            let own = Self.subject(ofEmail: email)
-            let known = try await directory.identities(email: email, provider: provider).filter {
-                $0.isEmailVerified || $0.subject == own
-            }
-            guard known.count <= 1 else {
+            let known = isVerified ? try await directory.identities(email: email, provider: provider) : []
+            let verified = known.filter(\.isEmailVerified)
+            guard verified.count <= 1 else {
                 throw GatewayError(
                     .conflict, "ambiguous_email",
                     "Several people have this e-mail at the provider; send provider_account_id", param: "email")
             }
-            subject = known.first?.subject ?? own
+            subject = verified.first?.subject ?? Identity.subject(ofEmail: email)
         }
         guard let subject else { throw GatewayError.missing("provider_account_id") }
         let claims = ProviderClaims(
-            provider: provider, subject: subject, email: email,
-            isEmailVerified: try fields.bool("email_verified") ?? false, name: try fields.string("name"),
-            avatarURL: try fields.string("avatar_url"))
+            provider: provider, subject: subject, email: email, isEmailVerified: isVerified,
+            name: try fields.string("name"), avatarURL: try fields.string("avatar_url"))
         guard let claims else {
             throw GatewayError.validation(
                 kind: "string_pattern", field: "provider_account_id",
                 message: "Input should have 1 to 255 bytes (the provider's name 1 to 64) without control characters")
         }
         return claims
-    }
-
-    /// The subject of a person of whom a portal has said no more than the e-mail.
-    private static func subject(ofEmail email: String) -> String {
-        let folded = email.utf8.map { (0x41...0x5A).contains($0) ? $0 + 0x20 : $0 }
-        return "e-mail:" + String(decoding: folded, as: UTF8.self)
     }
 
     /// What a provider's own token says; claims that somebody merely sends count for nothing.
@@ -139,10 +151,11 @@ struct TokenRoutes: Sendable {
         // A code names its user only in the transaction that uses it up: the first token is made before.
         let token = SecretToken(.refresh)
         let result = try await directory.redeem(code: SecretToken.hash(text), at: SystemClock.now()) { code in
-            if let challenge = code.challenge {
-                guard let verifier, ProofKey.isVerifier(verifier), ProofKey.challenge(of: verifier) == challenge else {
-                    return nil
-                }
+            // A proof without a challenge is a client's that had one: somebody has exchanged the code for that of another login
+            // (RFC 9700, section 4.8.2).
+            guard (verifier == nil) == (code.challenge == nil) else { return nil }
+            if let verifier, let challenge = code.challenge {
+                guard ProofKey.isVerifier(verifier), ProofKey.challenge(of: verifier) == challenge else { return nil }
             }
             return issuer.newSession(of: code.user, device: device, token: token)
         }
@@ -265,10 +278,10 @@ struct Device {
     var json: String {
         var json = JSONWriter()
         json.beginObject()
-        json.nullable("type", type.map { String($0.prefix(64)) })
-        json.nullable("os", os.map { String($0.prefix(64)) })
-        json.nullable("appVersion", appVersion.map { String($0.prefix(64)) })
-        json.nullable("userAgent", userAgent.map { String($0.prefix(255)) })
+        json.nullable("type", type?.cut(toBytes: 64))
+        json.nullable("os", os?.cut(toBytes: 64))
+        json.nullable("appVersion", appVersion?.cut(toBytes: 64))
+        json.nullable("userAgent", userAgent?.cut(toBytes: 255))
         json.endObject()
         return json.text
     }

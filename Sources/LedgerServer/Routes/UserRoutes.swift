@@ -28,7 +28,7 @@ struct UserRoutes: Sendable {
         let fields = try await BodyFields(request)
         let id = try AccountID(field: "user_id", fields)
         let user = User(
-            id: id, alias: try fields.string("alias"), budgetID: try await budget(in: fields),
+            id: id, alias: try fields.string("alias"), budgetID: try fields.string("budget_id"),
             metadata: try fields.object("metadata") ?? "{}", createdAt: SystemClock.now())
         let blocked = try fields.bool("blocked") ?? false
         guard try await create(user, blocked: blocked, actor: actor) else {
@@ -72,14 +72,18 @@ struct UserRoutes: Sendable {
 
     @Sendable func update(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let actor = try await authenticator.demand(.operate, request, context).actor
-        var user = try await user(context)
+        let id = try await user(context).id
         let fields = try await BodyFields(request)
-        if fields.has("alias") { user.alias = try fields.string("alias") }
-        if fields.has("budget_id") { user.budgetID = try await budget(in: fields) }
-        if let metadata = try fields.object("metadata") { user.metadata = metadata }
-        let blocked = try fields.bool("blocked")
-        user.updatedAt = SystemClock.now()
-        guard try await directory.update(user) else { throw Self.notFound(user.id.rawValue) }
+        let alias = fields.has("alias") ? Change(try fields.string("alias")) : nil
+        let budget = fields.has("budget_id") ? Change(try fields.string("budget_id")) : nil
+        let (metadata, blocked) = (try fields.object("metadata"), try fields.bool("blocked"))
+        let changed = try await directory.updateUser(id) { user in
+            if let alias { user.alias = alias.value }
+            if let budget { user.budgetID = budget.value }
+            if let metadata { user.metadata = metadata }
+            user.updatedAt = SystemClock.now()
+        }
+        guard let user = changed else { throw Self.notFound(id.rawValue) }
         if let blocked { try await setBlocked(user.id, blocked, actor) }
         return try await render(user)
     }
@@ -117,13 +121,6 @@ struct UserRoutes: Sendable {
             throw Self.notFound(name)
         }
         return user
-    }
-
-    /// The budget that a body names; a 404 where there is none of that id.
-    private func budget(in fields: BodyFields) async throws -> String? {
-        guard let id = try fields.string("budget_id") else { return nil }
-        guard try await directory.budget(id) != nil else { throw GatewayError.budgetNotFound(id) }
-        return id
     }
 
     private static func notFound(_ id: String) -> GatewayError {

@@ -51,7 +51,7 @@ BAD: list[tuple[str, str, list[str], int | None]] = [
     ("a base that is no URL", change("http://127.0.0.1:9/v1", "nowhere"), ["api_base"], None),
     ("a key that is there twice", GOOD + f"master_key: {SECRET}\n", ["master_key"], None),
     ("providers that are a list", "master_key: " + SECRET + "\nproviders:\n  - up\n", ["providers"], None),
-    ("another database", change("sqlite:///{folder}/ledger.sqlite", "postgres://x/y"), ["database_url"], None),
+    ("another database", change("sqlite:///{folder}/ledger.sqlite", "mysql://x/y"), ["database_url"], None),
     ("no YAML", "master_key: [\n", [], None),
     ("a tab", "master_key: x\n\tproviders: y\n", [], None),
     ("a quote that does not end", change(f"master_key: {SECRET}", f'master_key: "{SECRET}'), [], None),

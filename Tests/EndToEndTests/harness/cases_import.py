@@ -192,7 +192,7 @@ def ordinary_rows(check: Checks, database: Path) -> None:
         wanted = [("google", f"sub-{user}", user, 0, micros(old_gateway.days(-3))) for user in ("alice", "bob")]
         check.equal(found, wanted, "identities")
         check.equal(connection.execute("SELECT email, name FROM users WHERE user_id = 'alice'").fetchone(), ("alice@example.org", "Alice"), "alice")
-        check.equal(connection.execute("SELECT count(*) FROM bonus_marks").fetchone(), (2,), "marks of who has had the bonus")
+        check.equal(connection.execute("SELECT count(*) FROM bonus_marks").fetchone(), (4,), "marks of who has had the bonus: two people, each by the provider's name and by e-mail")
         budget = connection.execute("SELECT budget_id, max_budget_micro_usd, duration_seconds FROM budgets").fetchall()
         check.equal(budget, [("team", 12345678, 86400)], "budgets")
         events = "\n".join(data for data, in connection.execute("SELECT data FROM events"))

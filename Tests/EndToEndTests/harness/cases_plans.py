@@ -199,6 +199,49 @@ async def by_key(world: World) -> None:
 
 
 @case
+async def cycles() -> None:
+    """Each payment of a subscription is a cycle, early, on time and late; what is news and no payment is none."""
+    day = 86_400
+    with Clock() as clock:
+        async with World(["up:finish"], env=clock.env) as world:
+            check, gateway = world.check, world.gateway
+
+            async def granted(user: str) -> list[float]:
+                """When each cycle ends, in days from now."""
+                events = await said(gateway, user, "credits_granted")
+                return [round((event["data"]["expires_at"] / 1e6 - clock.now()) / day, 1) for event in events if event["data"]["source"] == "SUBSCRIPTION"]
+
+            for user in ("monthly", "returning", "keyed", "newsy"):
+                await gateway.user(user)
+                check.equal((await subscribe(gateway, user)).status, 200, "status")
+            with check.about("news of the day, and in mid-cycle"):
+                for days in (0, 5, 15):
+                    clock.ahead(days * day)
+                    await asyncio.gather(*(subscribe(gateway, "newsy") for _ in range(3)))
+                check.equal(await granted("newsy"), [10.0], "cycles")
+            with check.about("coming back in mid-cycle"):
+                await cancel(gateway, "returning")
+                await subscribe(gateway, "returning")
+                check.equal(await granted("returning"), [10.0, 40.0], "cycles: the next one is paid")
+                await subscribe(gateway, "returning")
+                check.equal(await granted("returning"), [10.0, 40.0], "cycles after more news")
+            with check.about("a payment by its key in mid-cycle, told by several webhooks"):
+                for number in range(3):
+                    await subscribe(gateway, "keyed", headers={"idempotency-key": f"payment-{number}"})
+                check.equal(await granted("keyed"), [10.0, 40.0], "cycles")
+            with check.about("a payment that comes two days before the end of the cycle"):
+                clock.ahead(8 * day)
+                await asyncio.gather(*(subscribe(gateway, "monthly") for _ in range(5)))
+                check.equal(await granted("monthly"), [2.0, 32.0], "cycles")
+                clock.ahead(3 * day)
+                check.equal((await gateway.balance("monthly"))["credits"], 100, "credits in the next cycle")
+            with check.about("a payment that comes late"):
+                clock.ahead(40 * day)
+                await subscribe(gateway, "monthly")
+                check.equal(await granted("monthly"), [-41.0, -11.0, 30.0], "cycles")
+
+
+@case
 async def renewal_trigger() -> None:
     """What has expired is recorded by the operator's timer, at its own instant, once, however often and by how many it is asked."""
     with Clock() as clock:
