@@ -28,7 +28,7 @@ struct EndToEndTests {
         "login_oidc", "login_provider_faults", "login_jwks_rotation", "login_state", "login_redirects", "login_codes",
         "login_link_key", "login_discord", "login_linking", "portal_login", "tokens", "refresh", "sessions",
         "login_limits", "login_secrets", "login_crash", "login_sdk", "security_log", "login_by_the_operator",
-        "login_looking_ahead",
+        "login_looking_ahead", "login_hostile_ends",
         "contract", "old_config", "rights", "openapi",
     ]
 

@@ -333,6 +333,19 @@ async def unusual_databases(world: World) -> None:
         check.equal(absent, ["billing_plans", "billing_subscriptions", "caret_users", "credit_balances"], "absent tables")
         check.equal((report["reconciled"], report["total"]["credits_imported"]), (True, "0"), "the verdict")
         await sound(world, folder / "ledger.sqlite")
+    with check.about("a table that lacks a column"):
+        for table, column in (("credit_balances", "expires_at"), ("users", "blocked"), ("usage_logs", "cost"), ("api_keys", "is_active")):
+            place = folder / f"without-{column}"
+            place.mkdir()
+            old = await OldSQLite(place).start()
+            await old.run(f'ALTER TABLE "{table}" DROP COLUMN "{column}"')
+            process = await start(old.url, "--database-url", f"sqlite:///{place}/ledger.sqlite")
+            out, err = await asyncio.wait_for(process.communicate(), 60)
+            check.equal((process.returncode, out), (2, b""), f"exit code and output without {column}: {err!r}")
+            check.that(table.encode() in err and column.encode() in err, f"it does not say what is missing: {err!r}")
+            check.that(not (place / "ledger.sqlite").exists(), "a ledger was made for nothing")
+    with check.about("keys that were voided there since"):
+        await voided_keys(world, folder / "voided")
     with check.about("no old gateway"):
         other = folder / "other.db"
         sqlite3.connect(other).execute("CREATE TABLE things (x)")
@@ -343,3 +356,27 @@ async def unusual_databases(world: World) -> None:
             check.equal((process.returncode, out), (2, b""), f"exit code and output of {url}: {err!r}")
             check.that(err.strip() and b"Fatal error" not in err, f"{url} does not say why: {err!r}")
         check.that(not (folder / "never.sqlite").exists(), "a ledger was made for nothing")
+
+
+async def voided_keys(world: World, folder: Path) -> None:
+    """A rehearsal, then keys are deactivated, cut short and deleted there, then the import in earnest: none of them counts here."""
+    check = world.check
+    folder.mkdir()
+    old = await OldSQLite(folder).start()
+    ledger = f"sqlite:///{folder}/ledger.sqlite"
+    await run(check, old, "--database-url", ledger)
+    names = [key["id"] for key in old_gateway.keys() if key["is_active"]][:3]
+    await old.run(f"""
+        UPDATE api_keys SET is_active = 0 WHERE id = '{names[0]}';
+        UPDATE api_keys SET expires_at = '2020-01-01 00:00:00' WHERE id = '{names[1]}';
+        DELETE FROM api_keys WHERE id = '{names[2]}';
+    """)
+    for attempt in ("the first time", "again"):
+        report = await run(check, old, "--database-url", ledger)
+        kept = sorted(note["row"] for note in report["notes"] if note["kind"] == "kept" and note["table"] == "api_keys")
+        check.equal(kept, sorted(names) if attempt == "the first time" else [], f"keys that are named {attempt}")
+    connection = sqlite3.connect(folder / "ledger.sqlite")
+    alive = {row[0] for row in connection.execute(
+        "SELECT id FROM api_keys WHERE is_active = 1 AND deleted_at IS NULL AND (expires_at IS NULL OR expires_at > 1600000000000000)")}
+    connection.close()
+    check.equal(alive & set(names), set(), "keys that live on")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 from urllib.parse import urlencode
 
@@ -10,6 +12,7 @@ import wire
 from checks import case
 from oidc import Browser
 from oidc_standin import Discord, Person, Providers
+from world import World
 
 PORTAL = "https://portal.example/done"
 
@@ -130,3 +133,68 @@ async def login_looking_ahead() -> None:
                 for callback in ("cafelua://auth", "http://127.0.0.1:7777/back"):
                     check.equal((await oidc.authorize(gateway, "corp", callback, client_type="desktop")).status, 200, f"status with {callback}")
             check.equal(json.loads((await gateway.api("GET", "/.well-known/jwks.json", key=None)).body), {"keys": []}, "public keys of a shared secret")
+
+
+def forged(header: str) -> str:
+    """A token with a header of anybody's making; whoever reads it has not looked at the signature yet."""
+    payload = '{"iss":"a","aud":"a","sub":"a","sid":"a","jti":"a","iat":1,"nbf":1,"exp":1}'
+    return ".".join(base64.urlsafe_b64encode(part.encode()).rstrip(b"=").decode() for part in (header, payload, "x"))
+
+
+@case
+async def login_hostile_ends() -> None:
+    """What somebody writes into a token, a device or a proof stops nothing and leads nowhere; who is erased keeps nothing."""
+    with Providers() as providers:
+        realm = providers["corp"]
+        realm.people["anna"] = Person({"email": "anna@example.org", "email_verified": True})
+        async with oidc.world({"corp": realm.settings()}) as world:
+            check, gateway = world.check, world.gateway
+            with check.about("numbers in a token's header"):
+                for number in ("1e19", "-1e400", "1e308", "9223372036854775808", '{"a":[1e19]}', "1"):
+                    for algorithm in ("HS256", "RS256"):
+                        token = forged(f'{{"alg":"{algorithm}","kid":"k","x":{number}}}')
+                        oidc.refused(check, await gateway.api("GET", "/v1/profile", key=token), 401, "invalid_token")
+                        response = await oidc.portal(gateway, None, provider="corp", provider_token=token)
+                        oidc.refused(check, response, 401, "provider_token_invalid")
+                check.that(gateway.is_running, "the server ended")
+            with check.about("a proof where no challenge was sent"):
+                async with Browser(gateway) as browser:
+                    back = oidc.landed(await browser.log_in(await oidc.start(gateway, "corp"), "anna"))
+                oidc.refused(check, await oidc.token(gateway, back["code"], code_verifier=oidc.pkce()[0]), 401, "invalid_code")
+                oidc.refused(check, await oidc.token(gateway, back["code"]), 401, "invalid_code")
+            with check.about("an answer that names another issuer"):
+                async with Browser(gateway) as browser:
+                    back = await browser.to_callback(await oidc.start(gateway, "corp"), "anna")
+                    found = oidc.landed(await browser.back(back + "&iss=https%3A%2F%2Fother.example"))
+                check.equal(found.get("error"), "login_failed", "what came back")
+            with check.about("a client that still sends an old credential"):
+                for stale in ("gw-" + "A" * 64, forged('{"alg":"HS256"}'), "nonsense"):
+                    response = await oidc.portal(gateway, stale, provider="corp", provider_token=realm.id_token("anna"))
+                    check.equal(response.status, 200, f"status with {stale[:9]}: {response}")
+                    oidc.refused(check, await oidc.portal(gateway, stale, provider="corp", provider_account_id="anna"), 401, "invalid_master_key" if "." not in stale else "invalid_token")
+            with check.about("a device of a hundred thousand bytes in a character"):
+                huge = "a" + "\u0301" * 50_000
+                response = await oidc.portal(gateway, provider_account_id="huge", device_type=huge, os=huge)
+                access = response.json["tokens"]["access_token"]
+                listed = await gateway.api("GET", "/v1/auth/sessions", key=access)
+                check.that(len(listed.body) < 2000, f"the list of one session has {len(listed.body)} bytes")
+            await erased_in_between(world)
+
+
+async def erased_in_between(world: World) -> None:
+    check, gateway = world.check, world.gateway
+    with check.about("an erasure beside logins and new keys"):
+        for number in range(15):
+            user = (await oidc.portal_tokens(gateway, f"gone-{number}")).user
+            answers = await asyncio.gather(
+                oidc.portal(gateway, provider_account_id=f"gone-{number}"), gateway.api("POST", "/v1/keys", {"user_id": user}),
+                gateway.api("DELETE", f"/v1/users/{user}"), gateway.api("POST", "/v1/keys", {"user_id": user}))
+            if (await gateway.api("GET", f"/v1/users/{user}")).status != 404:
+                continue  # a key made the user anew, behind the erasure
+            for answer in (answers[1], answers[3]):
+                if answer.status == 200:
+                    await oidc.credential_refused(check, gateway, answer.json["key"], {"invalid_api_key", "inactive_api_key"})
+            if answers[0].status == 200:
+                tokens = oidc.Tokens(answers[0].json["tokens"]["access_token"], answers[0].json["tokens"]["refresh_token"])
+                if tokens.user == user:
+                    await oidc.credential_refused(check, gateway, tokens.access, {"session_not_found", "session_revoked"})
