@@ -10,10 +10,8 @@ import Ledger
 actor OpenIDProvider: LoginProvider {
     nonisolated let configuration: LoginProviderConfiguration
     private let client: ProviderClient
-    private var discovered: (document: Document, at: ContinuousClock.Instant)?
-    private var discovering: Task<Result<Document, IdentityFault>, Never>?
-    private var failure: (fault: IdentityFault, at: ContinuousClock.Instant)?
-    private var keys: (keys: ProviderKeys, at: ContinuousClock.Instant)?
+    private let document: Kept<Document>
+    private let keys: Kept<ProviderKeys>
     /// When keys were last fetched because of a token that no kept key verified, by where it came from.
     private var refetches: [Origin: [ContinuousClock.Instant]] = [:]
 
@@ -23,14 +21,19 @@ actor OpenIDProvider: LoginProvider {
         case anybody
     }
 
-    private static let keptFor = Duration.seconds(3600)
     private static let refetchesPerMinute = 5
-    /// A provider that cannot be used is not asked again at once.
-    private static let failureKeptFor = Duration.seconds(3)
 
     init(_ configuration: LoginProviderConfiguration, client: ProviderClient) {
         self.configuration = configuration
         self.client = client
+        let document = Kept { () async throws(IdentityFault) in try await Document(of: configuration, client) }
+        self.document = document
+        keys = Kept { () async throws(IdentityFault) in
+            guard let keys = ProviderKeys(jwks: try await client.get(try await document.value().jwks_uri)) else {
+                throw .provider("the key set cannot be read")
+            }
+            return keys
+        }
     }
 
     private struct Document: Decodable, Sendable {
@@ -39,6 +42,28 @@ actor OpenIDProvider: LoginProvider {
         let token_endpoint: String
         let jwks_uri: String
         let token_endpoint_auth_methods_supported: [String]?
+
+        /// The document of a provider, fetched and checked.
+        init(of provider: LoginProviderConfiguration, _ client: ProviderClient) async throws(IdentityFault) {
+            let base = provider.base.hasSuffix("/") ? String(provider.base.dropLast()) : provider.base
+            let body = try await client.get(base + "/.well-known/openid-configuration")
+            guard let document = try? JSONDecoder().decode(Document.self, from: Data(body)) else {
+                throw .provider("the discovery document cannot be read")
+            }
+            // Section 4.3: or else one provider could speak for another.
+            guard document.issuer == provider.base else { throw .issuer }
+            for endpoint in [document.authorization_endpoint, document.token_endpoint, document.jwks_uri] {
+                guard Self.isSafe(endpoint, of: provider) else { throw .provider("an endpoint is not https") }
+            }
+            self = document
+        }
+
+        /// `https`; `http` to this machine only for a provider that is on it itself.
+        private static func isSafe(_ endpoint: String, of provider: LoginProviderConfiguration) -> Bool {
+            guard let url = URL(string: endpoint), let host = url.host, !host.isEmpty else { return false }
+            let isLocal = url.scheme == "http" && ["127.0.0.1", "localhost", "::1", "[::1]"].contains(host)
+            return url.scheme == "https" || (isLocal && provider.base.hasPrefix("http://"))
+        }
     }
 
     private struct TokenAnswer: Decodable {
@@ -49,14 +74,15 @@ actor OpenIDProvider: LoginProvider {
         state: String, nonce: String, challenge: String, redirectURI: String
     ) async throws(IdentityFault) -> String {
         authorizationURL(
-            try await document().authorization_endpoint, state: state, challenge: challenge, redirectURI: redirectURI,
+            try await document.value().authorization_endpoint, state: state, challenge: challenge,
+            redirectURI: redirectURI,
             more: [("nonce", nonce)])
     }
 
     func claims(
         code: String, verifier: String, nonce: String, redirectURI: String
     ) async throws(IdentityFault) -> ProviderClaims {
-        let document = try await document()
+        let document = try await document.value()
         var form = [
             ("grant_type", "authorization_code"), ("code", code), ("redirect_uri", redirectURI),
             ("code_verifier", verifier),
@@ -91,78 +117,14 @@ actor OpenIDProvider: LoginProvider {
             provider: configuration.name, issuer: configuration.base, audiences: audiences, nonce: nonce,
             requiresVerifiedEmail: configuration.requiresVerifiedEmail)
         do {
-            return try await rules.verify(token, keys: try await currentKeys(), at: SystemClock.now())
+            return try await rules.verify(token, keys: try await keys.value(), at: SystemClock.now())
         } catch {
             switch error {
             case .unknownKey, .signature: guard mayRefetch(for: origin) else { throw error }
             default: throw error
             }
-            return try await rules.verify(token, keys: try await fetchKeys(), at: SystemClock.now())
+            return try await rules.verify(token, keys: try await keys.fetched(), at: SystemClock.now())
         }
-    }
-
-    private func document() async throws(IdentityFault) -> Document {
-        if let discovered, discovered.at.duration(to: .now) < Self.keptFor { return discovered.document }
-        // Many who ask at once ask once.
-        let task =
-            discovering
-            ?? Task { () async -> Result<Document, IdentityFault> in
-                do throws(IdentityFault) {
-                    return .success(try await self.discover())
-                } catch {
-                    return .failure(error)
-                }
-            }
-        discovering = task
-        defer { discovering = nil }
-        return try await task.value.get()
-    }
-
-    private func discover() async throws(IdentityFault) -> Document {
-        if let failure, failure.at.duration(to: .now) < Self.failureKeptFor { throw failure.fault }
-        do throws(IdentityFault) {
-            let document = try await fetchDocument()
-            failure = nil
-            return document
-        } catch {
-            failure = (error, .now)
-            throw error
-        }
-    }
-
-    private func fetchDocument() async throws(IdentityFault) -> Document {
-        let base = configuration.base.hasSuffix("/") ? String(configuration.base.dropLast()) : configuration.base
-        let body = try await client.get(base + "/.well-known/openid-configuration")
-        guard let document = try? JSONDecoder().decode(Document.self, from: Data(body)) else {
-            throw .provider("the discovery document cannot be read")
-        }
-        // Section 4.3: or else one provider could speak for another.
-        guard document.issuer == configuration.base else { throw .issuer }
-        for endpoint in [document.authorization_endpoint, document.token_endpoint, document.jwks_uri] {
-            guard isSafe(endpoint) else { throw .provider("an endpoint is not https") }
-        }
-        discovered = (document, .now)
-        return document
-    }
-
-    /// `https`; `http` to this machine only for a provider that is on it itself.
-    private func isSafe(_ endpoint: String) -> Bool {
-        guard let url = URL(string: endpoint), let host = url.host, !host.isEmpty else { return false }
-        let isLocal = url.scheme == "http" && ["127.0.0.1", "localhost", "::1", "[::1]"].contains(host)
-        return url.scheme == "https" || (isLocal && configuration.base.hasPrefix("http://"))
-    }
-
-    private func currentKeys() async throws(IdentityFault) -> ProviderKeys {
-        if let keys, keys.at.duration(to: .now) < Self.keptFor { return keys.keys }
-        return try await fetchKeys()
-    }
-
-    private func fetchKeys() async throws(IdentityFault) -> ProviderKeys {
-        guard let fetched = ProviderKeys(jwks: try await client.get(try await document().jwks_uri)) else {
-            throw .provider("the key set cannot be read")
-        }
-        keys = (fetched, .now)
-        return fetched
     }
 
     private func mayRefetch(for origin: Origin) -> Bool {
