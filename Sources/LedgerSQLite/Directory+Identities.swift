@@ -59,7 +59,9 @@ extension Directory {
                 try known.map(Self.account), Set(try sameEmail.map(Self.account)))
             let user = chosen ?? identity.user
             if chosen == nil { try Self.insertUser(of: identity, isSecondHand: isSecondHand, at: now, in: db) }
-            for mark in Self.bonusMarks(of: identity, byEmail: identity.isEmailVerified || identity.isNamedByEmail) {
+            for mark in Self.bonusMarks(
+                of: identity, byEmail: identity.isEmailVerified || Identity.isNamedByEmail(identity.subject))
+            {
                 try db.execute(sql: "INSERT OR IGNORE INTO bonus_marks (mark) VALUES (?)", arguments: [mark.data])
             }
             try db.execute(
@@ -188,13 +190,18 @@ extension Directory {
 }
 
 extension Identity {
-    /// The subject of a person of whom nothing but an e-mail was ever said: no provider's own name of anybody begins so.
-    public static let emailPrefix = "e-mail:"
+    /// How the subject of a person begins of whom nothing but an e-mail was ever said: no provider's own name of anybody begins so.
+    private static let prefixes = (said: "e-mail:", verified: "verified-e-mail:")
 
-    /// The subject of a person who is named by an e-mail.
-    public static func subject(ofEmail email: String) -> String { emailPrefix + folded(email) }
+    /// The subject of a person who is named by an e-mail. Whose e-mail is verified is another person than who only says so.
+    public static func subject(ofEmail email: String, isVerified: Bool) -> String {
+        (isVerified ? prefixes.verified : prefixes.said) + folded(email)
+    }
 
-    var isNamedByEmail: Bool { subject.hasPrefix(Self.emailPrefix) }
+    /// Whether a subject stands for a person who is named by an e-mail.
+    public static func isNamedByEmail(_ subject: String) -> Bool {
+        subject.hasPrefix(prefixes.said) || subject.hasPrefix(prefixes.verified)
+    }
 
     /// An e-mail with its letters of ASCII in lower case, as SQLite's lower() writes it.
     static func folded(_ email: String) -> String {

@@ -15,6 +15,8 @@ public enum ImportOutcome: Hashable, Sendable {
     case otherwise
     /// A key that is here was deactivated there, or made to end sooner, since: so it is here, too, now.
     case narrowed
+    /// A key that an import had deactivated counts there, and so it does here again.
+    case restored
     /// It belongs to a user who was erased here.
     case erased
     /// It belongs to a user who is not here.
@@ -121,8 +123,17 @@ extension Directory {
     }
 
     private static func add(_ identity: ImportedIdentity, in db: Database) throws -> ImportOutcome {
+        let own = Data(bonusMark(provider: identity.provider, subject: identity.subject))
+        let owner = try String.fetchOne(
+            db, sql: "SELECT user_id FROM identities WHERE provider = ? AND subject = ?",
+            arguments: [identity.provider, identity.subject])
+        if let owner { return owner == identity.user.rawValue ? .present : .otherwise }
+        // Who was here before and is no more was erased, and does not come back by moving over, also not to a user of the same id.
+        let wasHere = try Bool.fetchOne(
+            db, sql: "SELECT EXISTS (SELECT 1 FROM bonus_marks WHERE mark = ?)", arguments: [own])
+        if wasHere == true { return .erased }
         let mark = try db.cachedStatement(sql: "INSERT INTO bonus_marks (mark) VALUES (?) ON CONFLICT DO NOTHING")
-        try mark.execute(arguments: [Data(bonusMark(provider: identity.provider, subject: identity.subject))])
+        try mark.execute(arguments: [own])
         if let email = identity.email { try mark.execute(arguments: [Data(bonusMark(email: email))]) }
         let insert = try db.cachedStatement(
             sql: """
@@ -151,11 +162,7 @@ extension Directory {
             ])
             return .added
         }
-        let owner = try String.fetchOne(
-            db, sql: "SELECT user_id FROM identities WHERE provider = ? AND subject = ?",
-            arguments: [identity.provider, identity.subject])
-        guard let owner else { return try missing(identity.user, in: db) }
-        return owner == identity.user.rawValue ? .present : .otherwise
+        return try missing(identity.user, in: db)
     }
 
     /// Adds keys with their hashes and times, in one transaction; one outcome each, in their order.
@@ -180,7 +187,7 @@ extension Directory {
         let found = try Row.fetchAll(
             db,
             sql: """
-                SELECT id, key_hash, user_id, is_active, expires_at, deleted_at FROM api_keys
+                SELECT id, key_hash, user_id, is_active, expires_at, deleted_at, imported FROM api_keys
                 WHERE id = ? OR key_hash = ?
                 """, arguments: [key.id, Data(key.hash)])
         guard let row = found.first else { return try missing(key.user, in: db) }
@@ -188,10 +195,17 @@ extension Directory {
         guard found.count == 1, id == key.id, Array(hash) == key.hash, user == key.user.rawValue else {
             return .otherwise
         }
+        let state: Int64 = row["imported"]
+        if state == 2, key.isActive {
+            try db.execute(
+                sql: "UPDATE api_keys SET is_active = 1, imported = 1 WHERE id = ? AND deleted_at IS NULL",
+                arguments: [key.id])
+            return .restored
+        }
         return try narrow(row, to: key, in: db) ? .narrowed : .present
     }
 
-    /// Takes from a key what was taken from it there: a key that was voided must not live on here. Nothing is given back.
+    /// Takes from a key what was taken from it there: a key that was voided must not live on here.
     private static func narrow(_ row: Row, to key: APIKey, in db: Database) throws -> Bool {
         let isActive: Bool = row["is_active"]
         let (expiry, deletedAt): (Int64?, Int64?) = (row["expires_at"], row["deleted_at"])
@@ -199,8 +213,14 @@ extension Directory {
         let ends = key.expiresAt.map { $0.microseconds < expiry ?? .max } ?? false
         guard (isActive && !key.isActive) || ends else { return false }
         try db.execute(
-            sql: "UPDATE api_keys SET is_active = ?, expires_at = ? WHERE id = ?",
-            arguments: [isActive && key.isActive, ends ? key.expiresAt?.microseconds : expiry, key.id])
+            sql: """
+                UPDATE api_keys SET is_active = ?, expires_at = ?,
+                    imported = CASE WHEN imported = 1 AND NOT ? THEN 2 ELSE imported END
+                WHERE id = ?
+                """,
+            arguments: [
+                isActive && key.isActive, ends ? key.expiresAt?.microseconds : expiry, key.isActive, key.id,
+            ])
         return true
     }
 
@@ -212,24 +232,40 @@ extension Directory {
         return isErased == true ? .erased : .noUser
     }
 
-    /// Voids the keys that an earlier import has brought and that are not among `hashes` any more; gives their ids and users.
-    public func voidImportedKeys(
-        except hashes: Set<[UInt8]>, at now: Timestamp
-    ) throws -> [(id: String, user: String)] {
-        try pool.write { db in
+    /// The keys that count here, that an earlier import has brought, and whose id is not among `ids`; and how many such keys there are in all.
+    public func importedKeys(
+        except ids: Set<String>
+    ) throws -> (gone: [(id: String, user: String)], count: Int) {
+        try pool.read { db in
             let rows = try Row.fetchAll(
-                db, sql: "SELECT id, user_id, key_hash FROM api_keys WHERE imported = 1 AND deleted_at IS NULL")
-            var voided: [(id: String, user: String)] = []
-            for row in rows {
-                let hash: Data = row["key_hash"]
-                if hashes.contains(Array(hash)) { continue }
-                let (id, user): (String, String) = (row["id"], row["user_id"])
-                try db.execute(
-                    sql: "UPDATE api_keys SET is_active = 0, deleted_at = ? WHERE id = ?",
-                    arguments: [now.microseconds, id])
-                voided.append((id, user))
-            }
-            return voided
+                db,
+                sql: """
+                    SELECT id, user_id FROM api_keys
+                    WHERE imported = 1 AND is_active = 1 AND deleted_at IS NULL ORDER BY created_at, id
+                    """)
+            let all: [(id: String, user: String)] = rows.map { ($0["id"], $0["user_id"]) }
+            return (all.filter { !ids.contains($0.id) }, all.count)
+        }
+    }
+
+    /// Deactivates keys that an earlier import has brought, so that a later one can undo it.
+    public func deactivateImportedKeys(_ ids: [String]) throws {
+        try pool.write { db in
+            let update = try db.cachedStatement(
+                sql: "UPDATE api_keys SET is_active = 0, imported = 2 WHERE id = ? AND imported = 1")
+            for id in ids { try update.execute(arguments: [id]) }
+        }
+    }
+
+    /// Remembers until when users have paid for a cycle at the old gateway: the latest that is known counts.
+    public func importPaidCycles(_ cycles: [AccountID: Timestamp]) throws {
+        try pool.write { db in
+            let update = try db.cachedStatement(
+                sql: """
+                    UPDATE users SET paid_until = max(coalesce(paid_until, 0), ?)
+                    WHERE user_id = ? AND deleted_at IS NULL
+                    """)
+            for (user, until) in cycles { try update.execute(arguments: [until.microseconds, user.rawValue]) }
         }
     }
 

@@ -65,26 +65,46 @@ extension SQLiteBalances {
         }
     }
 
-    /// The last of an account's grants of a cycle before a version of its stream, when it was granted, and until when such grants last; nil where there is none. What
-    /// an import has brought of a running cycle is one, too. A grant that never expires lasts until the last instant that can be told.
+    /// The cycle of an account that ends last, as of a version of its stream: the last grant of one (0: there is none), until when they last, and
+    /// what was granted for the one that ends last; nil where there is none. What an import has brought of a running cycle is one, too, and
+    /// so is one that was paid for at the old gateway and is spent.
     public func lastCycle(
         of account: AccountID, before version: Int64
-    ) async throws -> (id: GrantID, grantedAt: Timestamp, until: Timestamp)? {
+    ) async throws -> (id: GrantID, until: Timestamp, credits: Credits)? {
         try await reader.read { db in
-            let sql = """
-                SELECT last, until, recorded_at FROM (
-                    SELECT max(id) AS last, max(coalesce(expires_at, ?)) AS until, account FROM grants
-                    WHERE account = ? AND id < ? AND (source = ? OR (source = ? AND pool = ?)))
-                JOIN events USING (account) WHERE events.version = last
+            let cycles = """
+                FROM grants WHERE account = ? AND id < ? AND expires_at IS NOT NULL
+                    AND (source = ? OR (source = ? AND pool = ?))
                 """
             let arguments: StatementArguments = [
-                Int64.max, account.rawValue, version, GrantSource.subscription.rawValue,
-                GrantSource.openingBalance.rawValue, Pool.subscription.rawValue,
+                account.rawValue, version, GrantSource.subscription.rawValue, GrantSource.openingBalance.rawValue,
+                Pool.subscription.rawValue,
             ]
-            guard let row = try Row.fetchOne(db, sql: sql, arguments: arguments) else { return nil }
-            return (
-                row["last"], Timestamp(microseconds: row["recorded_at"]), Timestamp(microseconds: row["until"])
-            )
+            let paidUntil = try Int64.fetchOne(
+                db, sql: "SELECT paid_until FROM users WHERE user_id = ? AND paid_until IS NOT NULL",
+                arguments: [account.rawValue])
+            let row = try Row.fetchOne(
+                db, sql: "SELECT max(id) AS last, max(expires_at) AS until \(cycles)", arguments: arguments)
+            let (last, granted): (Int64?, Int64?) = (row?["last"], row?["until"])
+            guard let until = [granted, paidUntil].compactMap(\.self).max() else { return nil }
+            // Of several parts of one cycle, all count.
+            let credits = try Int64.fetchOne(
+                db, sql: "SELECT coalesce(sum(amount), 0) \(cycles) AND expires_at = ?",
+                arguments: arguments + [until])
+            return (last ?? 0, Timestamp(microseconds: until), Credits(nanos: credits ?? 0))
+        }
+    }
+
+    /// The plan that an account was on before a version of its stream; nil where it was on none.
+    public func plan(of account: AccountID, before version: Int64) async throws -> String? {
+        try await reader.read { db in
+            try String.fetchOne(
+                db,
+                sql: """
+                    SELECT json_extract(data, '$.plan') FROM events
+                    WHERE account = ? AND version < ? AND type IN ('account_opened.v1', 'plan_changed.v1')
+                    ORDER BY version DESC LIMIT 1
+                    """, arguments: [account.rawValue, version])
         }
     }
 

@@ -19,7 +19,7 @@ public import Ledger
 public final class SQLiteLedger: EventStore, @unchecked Sendable {
     /// The connections: one that writes, several that read. For read models and for ordinary tables.
     public let pool: DatabasePool
-    /// Connections that only read, for what may take long: sums and files over a whole history wait for each other, and hold up nobody else.
+    /// Connections that only read, for what may take long: sums and files over a whole history wait for each other, and no balance, key or charge waits for them.
     let reports: DatabasePool
     /// Where the database lies.
     public let path: String

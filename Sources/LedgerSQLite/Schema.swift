@@ -208,8 +208,10 @@ enum Schema {
         -- 1 from the login that made the account until its sign-up bonus is in the ledger.
         ALTER TABLE users ADD COLUMN signup_pending INTEGER NOT NULL DEFAULT 0 CHECK (signup_pending IN (0, 1));
 
-        -- 1 for a key that an import has brought: where it is gone there, it is voided here.
-        ALTER TABLE api_keys ADD COLUMN imported INTEGER NOT NULL DEFAULT 0 CHECK (imported IN (0, 1));
+        -- Until when a cycle of the plan was paid for at the old gateway, be its credits spent.
+        ALTER TABLE users ADD COLUMN paid_until INTEGER;
+        -- 1 for a key that an import has brought, 2 where a later import has deactivated it.
+        ALTER TABLE api_keys ADD COLUMN imported INTEGER NOT NULL DEFAULT 0 CHECK (imported IN (0, 1, 2));
 
         CREATE TABLE identities (
             provider TEXT NOT NULL,

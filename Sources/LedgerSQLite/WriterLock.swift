@@ -60,7 +60,8 @@ public enum LedgerOpenError: Error, Equatable, Sendable, CustomStringConvertible
                 + (owner.map { " (process \($0) holds the lock \(path).lock)" } ?? " (lock \(path).lock)")
                 + "; a ledger has one writer: stop that process first"
         case .cannotOpen(let path, let detail): "cannot open \(path): \(detail)"
-        case .notALedger(let path): "\(path) is not a ledger"
+        case .notALedger(let path):
+            "\(path) is not a ledger: name another file (what is in the old gateway's database, `LedgerServer import --from` brings over)"
         case .newerSchema(let path, let found, let supported):
             "the ledger \(path) has schema \(found), this version knows up to \(supported): use the newer version"
         case .notDurable(let detail): "the database connection is not durable: \(detail)"

@@ -25,7 +25,7 @@ public enum OldTable: String, Sendable, CaseIterable {
                 "cached_price_per_million",
             ]
         case .budgets: ["budget_id", "max_budget", "budget_duration_sec", "created_at", "updated_at"]
-        case .subscriptions: ["id", "user_id", "plan_id", "status", "start_at"]
+        case .subscriptions: ["id", "user_id", "plan_id", "status", "start_at", "renew_at"]
         case .users:
             ["user_id", "alias", "budget_id", "blocked", "created_at", "updated_at", "deleted_at", "metadata"]
         case .identities:
@@ -50,7 +50,7 @@ public enum OldTable: String, Sendable, CaseIterable {
     /// The columns without which its rows would mean something else: a table that lacks one is not the old gateway's.
     public var requiredColumns: [String] {
         switch self {
-        case .plans: ["name"]
+        case .plans: ["name", "monthly_credits", "price_usd", "credits_per_usd", "renew_interval_days"]
         case .prices: ["model_key", "input_price_per_million", "output_price_per_million"]
         case .budgets: ["budget_id", "max_budget"]
         case .subscriptions: ["user_id", "plan_id", "status"]

@@ -144,7 +144,8 @@ struct DirectoryTests {
                     try Self.identity("web", subject, email: email), isSecondHand: true, at: Self.start
                 ) { known, _ in known }
             }
-            let byEmail = try await signIn(Identity.subject(ofEmail: "Zed@example.org"), "Zed@example.org")
+            let byEmail = try await signIn(
+                Identity.subject(ofEmail: "Zed@example.org", isVerified: false), "Zed@example.org")
             let byID = try await signIn("zed-1", "zed@example.org")
             let other = try await signIn("zed-2", "other@example.org")
             #expect([byEmail, byID, other].map(\.isSignupPending) == [true, false, true])

@@ -17,7 +17,7 @@ struct SignUp: Sendable {
     /// `isSecondHand`: a portal vouches for them, and no provider was asked.
     func user(_ claims: ProviderClaims, isSecondHand: Bool = false) async throws -> User {
         // Such subjects stand for people of whom a portal has said no more than the e-mail.
-        if !isSecondHand, claims.subject.hasPrefix(Identity.emailPrefix) { throw IdentityFault.subject }
+        if !isSecondHand, Identity.isNamedByEmail(claims.subject) { throw IdentityFault.subject }
         let now = SystemClock.now()
         guard let id = AccountID(rawValue: UUID().uuidString.lowercased()) else {
             throw GatewayError(.internalServerError, "internal_error", "Internal server error")

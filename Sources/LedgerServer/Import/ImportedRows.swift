@@ -28,7 +28,7 @@ struct OldUser: Equatable {
 extension ImportedIdentity {
     init(_ row: OldRow, now: Timestamp) throws(RowProblem) {
         // Of some people the old gateway knew the e-mail alone, and a portal still names them so.
-        let byEmail = row.text("email").map { Identity.subject(ofEmail: $0) }
+        let byEmail = row.text("email").map { Identity.subject(ofEmail: $0, isVerified: false) }
         let subject: String
         if let own = row.text("provider_account_id") ?? byEmail {
             subject = own

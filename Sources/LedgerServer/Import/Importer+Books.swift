@@ -48,8 +48,8 @@ extension Importer {
         }
     }
 
-    /// The plan of each user's active subscription; of several the one that began last.
-    func subscribedPlans() throws -> [AccountID: String] {
+    /// The plan of each user's active subscription, and until when it is paid; of several the one that began last.
+    func subscribedPlans() throws -> (plans: [AccountID: String], paidUntil: [AccountID: Timestamp]) {
         var names: [String: String] = [:]
         try tables.read(.plans, batch: Self.batchSize) { rows in
             for row in rows {
@@ -58,6 +58,7 @@ extension Importer {
             }
         }
         var subscribed: [AccountID: String] = [:]
+        var paidUntil: [AccountID: Timestamp] = [:]
         try tables.read(.subscriptions, batch: Self.batchSize) { rows in
             for row in rows {
                 guard row["status"]?.uppercased() == "ACTIVE" else { continue }
@@ -65,12 +66,13 @@ extension Importer {
                     let account = try row.account()
                     let plan = try row.required("plan_id")
                     subscribed[account] = names[plan] ?? plan
+                    if let until = try row.instant("renew_at") { paidUntil[account] = until }
                 } catch {
                     skip(.subscriptions, row.text("id"), error.description)
                 }
             }
         }
-        return subscribed
+        return (subscribed, paidUntil)
     }
 
     // MARK: Prices

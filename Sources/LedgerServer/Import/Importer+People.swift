@@ -9,7 +9,7 @@ extension Importer {
     ///
     /// The account comes first: who is blocked is so before there is a user whose key could be used.
     func importUsers() throws {
-        let subscribed = try subscribedPlans()
+        let (subscribed, paidUntil) = try subscribedPlans()
         try tables.read(.users, batch: Self.batchSize) { rows in
             var users: [OldUser] = []
             for row in rows {
@@ -23,6 +23,8 @@ extension Importer {
             try block(opened)
             try add(opened)
         }
+        let (began, paid) = (now, paidUntil)
+        try directory.importPaidCycles(paid.filter { $0.value > began })
     }
 
     /// Opens accounts; gives the users whose accounts are open.
@@ -109,27 +111,36 @@ extension Importer {
         }
     }
 
-    /// Adds the keys, and voids those that an earlier import has brought and that are gone there: what was taken from somebody must not be
-    /// given back by moving over.
+    /// Adds the keys, and deactivates those that an earlier import has brought and that are gone there: what was taken from somebody must not
+    /// be given back by moving over. Where most of them are gone, it is another database, and nothing is taken from anybody.
     func importKeys() throws {
         guard try tables.has(.keys) else { return }
-        var met: Set<[UInt8]> = []
+        var met: Set<String> = []
         try tables.read(.keys, batch: Self.batchSize) { rows in
             var keys: [APIKey] = []
             for row in rows {
+                if let id = row.text("id") { met.insert(id) }
                 do throws(RowProblem) {
                     keys.append(try APIKey(row, now: now))
                 } catch {
                     skip(.keys, row.text("id"), account: row.text("user_id"), error.description)
                 }
             }
-            met.formUnion(keys.map(\.hash))
             for (key, outcome) in zip(keys, try directory.importKeys(keys)) {
                 take(outcome, .keys, key.id, account: key.user.rawValue)
             }
         }
-        for (id, user) in try directory.voidImportedKeys(except: met, at: now) {
-            keep(.keys, id, account: user, "is gone there since it was imported: it is void here, too, now")
+        let (gone, count) = try directory.importedKeys(except: met)
+        if gone.count > 3, gone.count * 2 > count {
+            changed(
+                .keys, nil,
+                "\(gone.count) of the \(count) keys that were imported before are not in this database: is it the right one? None of them was deactivated"
+            )
+            return
         }
+        for (id, user) in gone {
+            changed(.keys, id, account: user, "is gone there since it was imported: it is deactivated here")
+        }
+        try directory.deactivateImportedKeys(gone.map(\.id))
     }
 }

@@ -121,10 +121,10 @@ final class Importer {
         case .present: countPresent(table)
         case .otherwise: changed(table, row, account: account, "another has its place here, which stays as it is")
         case .narrowed:
-            countPresent(table)
-            keep(
+            changed(
                 table, row, account: account,
                 "was deactivated there, or ends sooner, since it was imported: here, too, now")
+        case .restored: changed(table, row, account: account, "counts there again: here, too, now")
         case .erased:
             countPresent(table)
             keep(table, row, account: account, "its user was erased here, and does not come back")

@@ -18,20 +18,17 @@ struct SubscriptionRoutes: Sendable {
     private static let freePlan = "FREE"
     /// How long before the end of a cycle a call is taken for the payment of the next one: a calendar month can be shorter than a cycle.
     private static let earlySeconds: Int64 = 3 * 86_400
-    /// For how long after a cycle was granted other calls tell of the same payment: a shop sends several webhooks for one.
-    private static let sameSeconds: Int64 = 86_400
 
     func add(to router: some RouterMethods<GatewayContext>) {
         router.post("/v1/billing/subscription", use: subscribe)
         router.patch("/v1/billing/subscription/:user_id", use: update)
     }
 
-    /// Puts an account on a plan, and grants the credits of a cycle for each payment.
+    /// Puts an account on a plan, and grants the credits of a cycle that is paid.
     ///
-    /// The portal's calls do not tell a payment from any other news of a subscription. A call pays where no cycle is running; or, where the running
-    /// one was granted more than a day ago, if it has a new `Idempotency-Key`, comes in the cycle's last three days, or puts the account back
-    /// on the plan: then for the next cycle, which ends a cycle after the running one. A change to a plan that grants more pays for a cycle that
-    /// begins at once.
+    /// The portal's calls do not tell a payment from any other news of a subscription. A call pays where no cycle is running, and in a cycle's last
+    /// three days for the next one, which ends a cycle after it. A change to a plan that grants more adds the difference to the running
+    /// cycle. Everything else grants nothing, however often it comes.
     @Sendable func subscribe(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let principal = try await authenticator.demand(.bill, request, context)
         let header = try request.idempotencyKey()
@@ -43,7 +40,7 @@ struct SubscriptionRoutes: Sendable {
         }
         guard try await directory.user(id) != nil else { throw GatewayError.userNotFound }
         let change = try await change(id, to: name, key: header.map { "subscribe:\($0)" })
-        try await grantCycle(of: plan, to: id, change, payment: header, actor: principal.actor)
+        try await grantCycle(of: plan, to: id, change, actor: principal.actor)
         return Self.response("Subscribed to \(name)", isRepeat: header != nil && change.isRepeat)
     }
 
@@ -83,8 +80,6 @@ struct SubscriptionRoutes: Sendable {
         var event: RecordedEvent?
         /// Whether it had been recorded before, under the client's key.
         var isRepeat = false
-        /// The plan that the account has left; nil where it is not known, or none was left.
-        var from: String?
     }
 
     /// Puts an account on a plan.
@@ -104,7 +99,7 @@ struct SubscriptionRoutes: Sendable {
             let command = ChangePlan(key: "plan-change:\(id):\(since)", plan: plan)
             do throws(LedgerError) {
                 let receipt = try await writer.submit(Command(account: id, action: .changePlan(command)))
-                return PlanChange(event: receipt.event, from: current.name)
+                return PlanChange(event: receipt.event)
             } catch {
                 guard case .refused(.keyReused) = error, attempts < 5 else { throw error }
                 // It has just left for a third plan: from there, then.
@@ -113,29 +108,31 @@ struct SubscriptionRoutes: Sendable {
         }
     }
 
-    /// Grants the credits of a cycle, where the call is a payment of one.
+    /// Grants the credits of a cycle, where the call is a payment of one, or what a better plan grants beyond the running one.
     ///
     /// Everything is looked at as it was at the change of the plan, so that a request that comes again, however late, finds what the first one
     /// found. The grant's key names the last grant before it: of several that find the same, one is recorded, and the others are refused or
     /// repeats.
-    private func grantCycle(
-        of plan: Plan, to id: AccountID, _ change: PlanChange, payment: String?, actor: String
-    ) async throws {
+    private func grantCycle(of plan: Plan, to id: AccountID, _ change: PlanChange, actor: String) async throws {
         guard plan.cycleCredits > .zero else { return }
         let now = change.event?.recordedAt ?? SystemClock.now()
-        let last = try await balances.lastCycle(of: id, before: change.event?.version ?? .max)
-        var begin = now
-        if let last, last.until > now, !(change.from.map { isCheaper($0, than: plan) } ?? false) {
-            let isNews = payment != nil || change.from == Self.freePlan
-            guard last.grantedAt.advanced(bySeconds: Self.sameSeconds) <= now,
-                isNews || last.until <= now.advanced(bySeconds: Self.earlySeconds)
-            else { return }
-            begin = last.until
+        let version = change.event?.version ?? .max
+        let last = try await balances.lastCycle(of: id, before: version)
+        var (amount, until) = (plan.cycleCredits, now.advanced(bySeconds: plan.cycleSeconds))
+        if let last, last.until > now {
+            if last.until <= now.advanced(bySeconds: Self.earlySeconds) {
+                until = last.until.advanced(bySeconds: plan.cycleSeconds)
+            } else if change.event != nil, try await isUpgrade(to: plan, of: id, before: version),
+                let difference = plan.cycleCredits.subtracting(last.credits), difference > .zero
+            {
+                (amount, until) = (difference, last.until)
+            } else {
+                return
+            }
         }
         let grant = GrantCredits(
-            key: "subscription:\(id):\(last?.id ?? 0)", pool: .subscription, source: .subscription,
-            amount: plan.cycleCredits, expiresAt: begin.advanced(bySeconds: plan.cycleSeconds), reference: payment,
-            reason: "subscribed to \(plan.name)", actor: actor)
+            key: "subscription:\(id):\(last?.id ?? 0)", pool: .subscription, source: .subscription, amount: amount,
+            expiresAt: until, reason: "subscribed to \(plan.name)", actor: actor)
         do throws(LedgerError) {
             _ = try await writer.submit(Command(account: id, action: .grant(grant)))
         } catch {
@@ -147,10 +144,12 @@ struct SubscriptionRoutes: Sendable {
         }
     }
 
-    /// Whether a paid plan grants less a cycle than another.
-    private func isCheaper(_ name: String, than plan: Plan) -> Bool {
-        guard let other = writer.plans.plans[name], other.cycleCredits > .zero else { return false }
-        return other.cycleCredits < plan.cycleCredits
+    /// Whether the plan that an account was on before a version of its stream is a paid one that grants less.
+    private func isUpgrade(to plan: Plan, of id: AccountID, before version: Int64) async throws -> Bool {
+        guard let name = try await balances.plan(of: id, before: version), let other = writer.plans.plans[name] else {
+            return false
+        }
+        return other.cycleCredits > .zero && other.cycleCredits < plan.cycleCredits
     }
 
     private static func response(_ detail: String, isRepeat: Bool) -> Response {

@@ -49,7 +49,12 @@ struct TokenRoutes: Sendable {
         let provider = try fields.requiredString("provider")
         let claims =
             isTrusted ? try await trusted(fields, provider) : try await verified(fields, provider, context)
-        let user = try await signUp.user(claims, isSecondHand: isTrusted)
+        let user: User
+        do {
+            user = try await signUp.user(claims, isSecondHand: isTrusted)
+        } catch let fault as IdentityFault {
+            throw self.refusal(of: fault, context)
+        }
         security.note(
             .loginSucceeded, context,
             ["provider": provider, "user": user.id.rawValue, "by": isTrusted ? "portal" : "token"])
@@ -91,22 +96,22 @@ struct TokenRoutes: Sendable {
         let email = try fields.string("email")
         let isVerified = try fields.bool("email_verified") ?? false
         var subject = try fields.string("provider_account_id").flatMap { $0.isEmpty ? nil : $0 }
-        if subject?.hasPrefix(Identity.emailPrefix) == true {
+        if let subject, Identity.isNamedByEmail(subject) {
             throw GatewayError.validation(
                 kind: "string_pattern", field: "provider_account_id",
                 message:
-                    "Input should not begin with '\(Identity.emailPrefix)', which stands for a person named by an e-mail"
+                    "Input should not begin with 'e-mail:' or 'verified-e-mail:', which stand for people named by an e-mail"
             )
         }
         if subject == nil, let email {
             let known = isVerified ? try await directory.identities(email: email, provider: provider) : []
-            let verified = known.filter(\.isEmailVerified)
+            let verified = known.filter { $0.isEmailVerified && !Identity.isNamedByEmail($0.subject) }
             guard verified.count <= 1 else {
                 throw GatewayError(
                     .conflict, "ambiguous_email",
                     "Several people have this e-mail at the provider; send provider_account_id", param: "email")
             }
-            subject = verified.first?.subject ?? Identity.subject(ofEmail: email)
+            subject = verified.first?.subject ?? Identity.subject(ofEmail: email, isVerified: isVerified)
         }
         guard let subject else { throw GatewayError.missing("provider_account_id") }
         let claims = ProviderClaims(
@@ -131,9 +136,13 @@ struct TokenRoutes: Sendable {
             guard let provider = providers[name] else { throw IdentityFault.provider("not configured") }
             return try await provider.claims(token: token)
         } catch let fault as IdentityFault {
-            security.note(.loginFailed, context, ["why": "\(fault)", "by": "token"])
-            throw Authenticator.unauthorized("provider_token_invalid", "The provider's token is not valid here")
+            throw refusal(of: fault, context)
         }
+    }
+
+    private func refusal(of fault: IdentityFault, _ context: GatewayContext) -> GatewayError {
+        security.note(.loginFailed, context, ["why": "\(fault)", "by": "token"])
+        return Authenticator.unauthorized("provider_token_invalid", "The provider's token is not valid here")
     }
 
     // MARK: Codes and refresh tokens
@@ -223,10 +232,7 @@ struct TokenRoutes: Sendable {
         let text = try fields.refreshToken("refresh_token")
         guard SecretToken.isWhole(text, .refresh),
             let session = try await directory.revokeSession(ofToken: SecretToken.hash(text), at: SystemClock.now())
-        else {
-            try limit.admit(context)
-            return Response(status: .noContent)
-        }
+        else { return Response(status: .noContent) }
         authenticator.forget(sessions: [session])
         security.note(.sessionRevoked, context, ["session": session, "why": "logout"])
         return Response(status: .noContent)

@@ -93,6 +93,20 @@ async def login_by_the_operator() -> None:
                 victim = await wanted_login(gateway, provider="discord", email="Victim@example.org")
                 check.that(victim != mallory.user, "the victim got the account of who had only written the e-mail")
                 check.equal(await wanted_login(gateway, provider="discord", email="victim@EXAMPLE.org"), victim, "the account of the next time")
+            with check.about("an e-mail that is verified, and the same that is only said, in either order"):
+                verified = await wanted_login(gateway, provider="google", email="v@example.org", email_verified=True)
+                said = await wanted_login(gateway, provider="google", email="v@example.org")
+                check.that(said != verified, "who only says an e-mail got the account of who has it verified")
+                said = await wanted_login(gateway, provider="google", email="w@example.org")
+                verified = await wanted_login(gateway, provider="google", email="W@example.org", email_verified=True)
+                check.that(said != verified, "who has an e-mail verified got the account of who only said it")
+                for again, user in (({}, said), ({"email_verified": True}, verified)):
+                    check.equal(await wanted_login(gateway, provider="google", email="w@example.org", **again), user, "the account of the next time")
+                named = await wanted_login(gateway, provider="google", provider_account_id="w-1", email="w@example.org", email_verified=True)
+                check.equal(named, verified, "the account by the provider's name and the verified e-mail")
+                for prefix in ("e-mail:", "verified-e-mail:"):
+                    response = await gateway.api("POST", "/v1/auth/login", {"provider": "google", "provider_account_id": f"{prefix}w@example.org"})
+                    check.equal(response.status, 422, f"status of a name that begins with {prefix}")
             with check.about("a bot that looks an e-mail up"):
                 oidc.refused(check, await look_up(gateway, email="victim@example.org"), 409, "ambiguous_email")
                 verified = await wanted_login(gateway, provider="google", provider_account_id="7", email="victim@example.org", email_verified=True)
@@ -178,6 +192,11 @@ async def login_hostile_ends() -> None:
                 access = response.json["tokens"]["access_token"]
                 listed = await gateway.api("GET", "/v1/auth/sessions", key=access)
                 check.that(len(listed.body) < 2000, f"the list of one session has {len(listed.body)} bytes")
+            with check.about("a provider's person whose name stands for somebody's e-mail"):
+                for name in ("e-mail:victim@example.org", "verified-e-mail:victim@example.org"):
+                    realm.people[name] = Person({"email": "mallory@example.org"})
+                    response = await oidc.portal(gateway, None, provider="corp", provider_token=realm.id_token(name))
+                    oidc.refused(check, response, 401, "provider_token_invalid")
             await erased_in_between(world)
 
 
