@@ -326,9 +326,9 @@ def check_opened(check: Checks, events: list[dict], users: set[str] | list[str])
 
 
 def rows(database: Path) -> dict[str, int]:
-    """How many rows each table has: nothing stored, nothing changed."""
+    """How many rows each table has: nothing stored, nothing changed. Checkpoints, which follow the events by themselves, are left out."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        names = [name for name, in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+        names = [name for name, in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'checkpoints' ORDER BY name")]
         return {name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in names}
 
 
