@@ -65,12 +65,14 @@ extension SQLiteBalances {
         }
     }
 
-    /// The cycle of an account that ends last, as of a version of its stream: the last grant of one (0: there is none), until when they last, and
-    /// what was granted for the one that ends last; nil where there is none. What an import has brought of a running cycle is one, too, and
-    /// so is one that was paid for at the old gateway and is spent.
+    /// The cycle of an account that ends last, as of a version of its stream: the last grant of any cycle (0: there is none), when this one
+    /// ends, what was granted here for it, and whether an import has brought it; nil where there is no cycle.
+    ///
+    /// What is left of an imported cycle does not count as granted for it, and one that was paid for at the old gateway is one though it is
+    /// spent.
     public func lastCycle(
         of account: AccountID, before version: Int64
-    ) async throws -> (id: GrantID, until: Timestamp, credits: Credits)? {
+    ) async throws -> (id: GrantID, until: Timestamp, granted: Credits, isImported: Bool)? {
         try await reader.read { db in
             let cycles = """
                 FROM grants WHERE account = ? AND id < ? AND expires_at IS NOT NULL
@@ -88,10 +90,20 @@ extension SQLiteBalances {
             let (last, granted): (Int64?, Int64?) = (row?["last"], row?["until"])
             guard let until = [granted, paidUntil].compactMap(\.self).max() else { return nil }
             // Of several parts of one cycle, all count.
-            let credits = try Int64.fetchOne(
-                db, sql: "SELECT coalesce(sum(amount), 0) \(cycles) AND expires_at = ?",
-                arguments: arguments + [until])
-            return (last ?? 0, Timestamp(microseconds: until), Credits(nanos: credits ?? 0))
+            let parts = try Row.fetchOne(
+                db,
+                sql: """
+                    SELECT coalesce(sum(amount) FILTER (WHERE source = ?), 0) AS granted, count(*) FILTER (WHERE source = ?) AS imported
+                    \(cycles) AND expires_at = ?
+                    """,
+                arguments: [GrantSource.subscription.rawValue, GrantSource.openingBalance.rawValue] + arguments + [
+                    until
+                ])
+            let imported: Int64 = parts?["imported"] ?? 0
+            return (
+                last ?? 0, Timestamp(microseconds: until), Credits(nanos: parts?["granted"] ?? 0),
+                imported > 0 || until == paidUntil
+            )
         }
     }
 

@@ -123,7 +123,8 @@ struct SubscriptionRoutes: Sendable {
             if last.until <= now.advanced(bySeconds: Self.earlySeconds) {
                 until = last.until.advanced(bySeconds: plan.cycleSeconds)
             } else if change.event != nil, try await isUpgrade(to: plan, of: id, before: version),
-                let difference = plan.cycleCredits.subtracting(last.credits), difference > .zero
+                let granted = try await granted(last, to: id), let difference = plan.cycleCredits.subtracting(granted),
+                difference > .zero
             {
                 (amount, until) = (difference, last.until)
             } else {
@@ -142,6 +143,17 @@ struct SubscriptionRoutes: Sendable {
             default: throw error
             }
         }
+    }
+
+    /// What was granted for a cycle: for one that an import has brought, what the plan that the account was opened on grants.
+    private func granted(_ cycle: (id: GrantID, until: Timestamp, granted: Credits, isImported: Bool), to id: AccountID)
+        async throws -> Credits?
+    {
+        guard cycle.isImported else { return cycle.granted }
+        guard let name = try await balances.plan(of: id, before: 2), let plan = writer.plans.plans[name] else {
+            return nil
+        }
+        return plan.cycleCredits.adding(cycle.granted)
     }
 
     /// Whether the plan that an account was on before a version of its stream is a paid one that grants less.

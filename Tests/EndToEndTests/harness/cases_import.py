@@ -93,6 +93,8 @@ async def import_case(world: World, old) -> None:
         await old.close()
     gateway.users += ["alice", "bob"]
     await gateway.start()
+    with check.about("cycles that were paid for there"):
+        await running_cycles(world)
 
 
 async def sound(world: World, database: Path | None = None) -> dict:
@@ -320,6 +322,30 @@ async def changed(world: World, old, charged: Decimal) -> None:
             await sound(world)
     code, out, err = await gateway.replay("balance", gateway.database, "--account", "alice", "--format", "json")
     check.equal((code, Decimal(json.loads(out)["balance"])), (0, Decimal("10.3000001") - charged), f"alice's balance: {err}")
+
+
+async def running_cycles(world: World) -> None:
+    """What runs on when it comes over was paid for: a call about it grants nothing, and a better plan what it grants more, once."""
+    check, gateway = world.check, world.gateway
+
+    async def granted(user: str) -> list[tuple[int, float]]:
+        """Credits of each cycle's part that was granted here, and in how many days it ends."""
+        now = datetime.datetime.now(datetime.timezone.utc).timestamp()
+        return [(event["data"]["amount"] // 10**9, round((event["data"]["expires_at"] / 1e6 - now) / 86_400, 1)) for event in await gateway.events()
+                if event["account"] == user and event["name"] == "credits_granted" and event["data"]["source"] == "SUBSCRIPTION"]
+
+    async def subscribe(user: str, plan: str) -> None:
+        await gateway.wanted("POST", "/v1/billing/subscription", {"user_id": user, "plan_name": plan})
+
+    for user, plan in (("alice", "BASIC"), ("bob", "PRO"), ("bob", "PRO")):
+        await subscribe(user, plan)
+        check.equal(await granted(user), [], f"cycles of {user}")
+    await asyncio.gather(*(subscribe("alice", "PRO") for _ in range(5)))
+    check.equal(await granted("alice"), [(200, 20.0)], "what PRO grants beyond BASIC, until the end of the cycle")
+    for plan in ("BASIC", "PRO") * 3:
+        for user in ("alice", "bob"):
+            await subscribe(user, plan)
+    check.equal((await granted("alice"), await granted("bob")), ([(200, 20.0)], []), "cycles after they went to and fro")
 
 
 async def unusual_databases(world: World) -> None:
