@@ -318,13 +318,24 @@ extension SQLiteLedger {
         }
     }
 
-    /// Whether an account was ever blocked, be it unblocked since.
-    public func hasBeenBlocked(_ account: AccountID) throws -> Bool {
+    /// Whether each account that was ever blocked still is, and who had the last word of it; without those of people who were erased, which
+    /// stay blocked. Reads all events.
+    public func lastBlockings() throws -> [String: (isBlocked: Bool, actor: String)] {
         try pool.read { db in
-            try Bool.fetchOne(
+            let rows = try Row.fetchCursor(
                 db,
-                sql: "SELECT EXISTS (SELECT 1 FROM events WHERE account = ? AND type = 'account_blocked.v1')",
-                arguments: [account.rawValue]) ?? false
+                sql: """
+                    SELECT account, type = 'account_blocked.v1' AS blocked, json_extract(data, '$.actor') AS actor FROM events
+                    WHERE type IN ('account_blocked.v1', 'account_unblocked.v1')
+                        AND account NOT IN (SELECT user_id FROM users WHERE deleted_at IS NOT NULL)
+                    ORDER BY position
+                    """)
+            var last: [String: (isBlocked: Bool, actor: String)] = [:]
+            while let row = try rows.next() {
+                let account: String = row["account"]
+                last[account] = (row["blocked"], row["actor"])
+            }
+            return last
         }
     }
 }

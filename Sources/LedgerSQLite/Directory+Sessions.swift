@@ -240,6 +240,7 @@ extension Directory {
             else { return .unknown }
             let session = try Session(row: row)
             if session.revokedAt != nil { return .revoked }
+            if session.expiresAt <= now { return .expired }
             let usedAt: Int64? = row["used_at"]
             if let usedAt {
                 let sealed: Data? = row["sealed_successor"]
@@ -253,7 +254,7 @@ extension Directory {
                 return .reused(session)
             }
             let expiry: Int64 = row["token_expires_at"]
-            guard Timestamp(microseconds: expiry) > now, session.expiresAt > now else { return .expired }
+            guard Timestamp(microseconds: expiry) > now else { return .expired }
             let next = successor(session)
             try Self.insert(next, of: session.id, in: db)
             try db.execute(

@@ -279,6 +279,33 @@ public struct JSONScanner {
         return String(decoding: result, as: UTF8.self)
     }
 
+    /// Whether a string holds half of a surrogate pair (RFC 8259, section 8.2), which is no text and decodes to U+FFFD.
+    public func hasUnpairedSurrogate(_ text: JSONText) -> Bool {
+        guard text.isEscaped else { return false }
+        var index = text.range.lowerBound
+        let end = min(text.range.upperBound, count)
+        while index < end {
+            guard byte(index) == 0x5C else {
+                index += 1
+                continue
+            }
+            guard byte(index + 1) == 0x75 else {
+                index += 2
+                continue
+            }
+            let unit = hex4(index + 2)
+            index += 6
+            guard (0xD800...0xDFFF).contains(unit) else { continue }
+            guard unit < 0xDC00, isLowSurrogate(at: index) else { return true }
+            index += 6
+        }
+        return false
+    }
+
+    private func isLowSurrogate(at index: Int) -> Bool {
+        byte(index) == 0x5C && byte(index + 1) == 0x75 && hex4(index + 2) & 0xFC00 == 0xDC00
+    }
+
     /// The number of UTF-8 bytes that a string has once it is decoded.
     public func decodedByteCount(_ text: JSONText) -> Int {
         guard text.isEscaped else { return text.range.count }
@@ -317,9 +344,7 @@ public struct JSONScanner {
             case 0x75:
                 var unit = hex4(index)
                 index += 4
-                if unit & 0xFC00 == 0xD800, byte(index) == 0x5C, byte(index + 1) == 0x75,
-                    hex4(index + 2) & 0xFC00 == 0xDC00
-                {
+                if unit & 0xFC00 == 0xD800, isLowSurrogate(at: index) {
                     unit = 0x10000 + ((unit & 0x3FF) << 10) + (hex4(index + 2) & 0x3FF)
                     index += 6
                 }

@@ -378,9 +378,16 @@ struct DirectoryTests {
             #expect(try await Self.rotate(2, to: 3, in: directory, at: end) == .expired)
             #expect(try await Self.rotate(99, to: 3, in: directory, at: Self.start) == .unknown)
             try await directory.open(Self.session("short", of: user, days: 1), Self.token(20))
+            try await directory.open(Self.session("asked again", of: user, days: 1), Self.token(30))
+            let justBefore = Self.start.advanced(bySeconds: 86_399)
             #expect(
-                try await Self.rotate(20, to: 21, in: directory, at: Self.start.advanced(bySeconds: 86_400)) == .expired
-            )
+                try await Self.rotate(30, to: 31, in: directory, at: justBefore)
+                    == .rotated(Self.session("asked again", of: user, days: 1)))
+            for token in [UInt8(20), 30] {
+                let answer = try await Self.rotate(
+                    token, to: token + 2, in: directory, at: Self.start.advanced(bySeconds: 86_400))
+                #expect(answer == .expired)
+            }
         }
     }
 

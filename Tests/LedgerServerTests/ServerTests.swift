@@ -235,6 +235,24 @@ struct ConfigurationTests {
         #expect(try BodyFields(Array(#"{"amount":1}"#.utf8)).decimal("amount") == "1")
     }
 
+    @Test(
+        "half a surrogate pair is no text: what differs must not become one",
+        arguments: [
+            (#"\ud800"#, nil), (#"\udfff"#, nil), (#"\uD83Dx\uDE00"#, nil), (#"\ud83d\ud83d\ude00"#, nil),
+            (#"\uDE00\uD83D"#, nil),
+            (#"a\ud83d"#, nil), (#"\ud83d\u0041"#, nil), (#"\uD83D\ude00"#, "😀"), (#"\\ud800"#, #"\ud800"#),
+            (#"\ufffd"#, "\u{FFFD}"),
+            (#"\n\u00e9"#, "\n\u{E9}"),
+        ] as [(String, String?)])
+    func surrogates(written: String, expected: String?) throws {
+        let fields = try BodyFields(Array(#"{"id":"\#(written)"}"#.utf8))
+        guard let expected else {
+            #expect(throws: GatewayError.self) { try fields.string("id") }
+            return
+        }
+        #expect(try fields.string("id") == expected)
+    }
+
     static func read(_ yaml: String, _ environment: [String: String] = [:]) throws -> ServerConfiguration {
         try ServerConfiguration(yaml: yaml, environment: environment)
     }

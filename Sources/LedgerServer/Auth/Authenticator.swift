@@ -10,7 +10,7 @@ import Synchronization
 ///
 /// Keys and sessions that were seen lately are kept in memory, bounded; every change of one goes through this process and drops it from there.
 ///
-/// Wrong credentials of an address are counted. Beyond the limit it is told to wait, and is compared with no master key that could be
+/// Wrong credentials of an address are counted, but not those that were in force once. Beyond the limit it is told to wait, and is compared with no master key that could be
 /// guessed; keys and tokens, which cannot, are always looked at. So nobody is locked out by what others send.
 final class Authenticator: Sendable {
     private let masterKeys: [MasterKey]
@@ -21,6 +21,11 @@ final class Authenticator: Sendable {
     private let cache = Mutex(Cache())
     private let uses = Mutex<[String: Timestamp]>([:])
     private static let cachedEntries = 10_000
+    /// Why a credential that is one of ours is refused.
+    private static let pastCodes: Set<String> = [
+        "token_expired", "session_not_found", "session_revoked", "session_expired", "inactive_api_key",
+        "expired_api_key",
+    ]
 
     private struct Cache {
         var keys: [[UInt8]: APIKey] = [:]
@@ -67,6 +72,11 @@ final class Authenticator: Sendable {
         do {
             return try await check(token, isLimited: wait != nil, at: SystemClock.now())
         } catch let error as GatewayError where error.status == .unauthorized {
+            // Whoever has what was in force once does not guess, and has to be told to renew it.
+            if Self.pastCodes.contains(error.code) {
+                security.note(.credentialRefused, context, ["code": error.code])
+                throw error
+            }
             if let wait {
                 security.note(.limited, context, ["what": "credentials"])
                 throw Self.limited(wait)

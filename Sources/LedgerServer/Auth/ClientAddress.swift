@@ -19,13 +19,20 @@ struct ClientAddress: Hashable, Sendable, CustomStringConvertible {
     init(_ connection: SocketAddress?, forwardedFor: [String], trusted: Set<String>) {
         var address = connection?.ipAddress.map(Self.plain) ?? "unknown"
         let hops = forwardedFor.flatMap { $0.split(separator: ",") }.map { hop in
-            String(hop.drop { $0 == " " }.prefix { $0 != " " })
+            Self.withoutPort(hop.drop { $0 == " " }.prefix { $0 != " " })
         }
         for hop in hops.reversed() where trusted.contains(address) {
             guard (try? SocketAddress(ipAddress: hop, port: 0)) != nil else { break }
             address = Self.plain(hop)
         }
         description = Self.network(of: address)
+    }
+
+    /// Some proxies add the port of the client, and brackets around IPv6.
+    private static func withoutPort(_ hop: Substring) -> String {
+        if hop.hasPrefix("[") { return String(hop.dropFirst().prefix { $0 != "]" }) }
+        let parts = hop.split(separator: ":", omittingEmptySubsequences: false)
+        return parts.count == 2 ? String(parts[0]) : String(hop)
     }
 
     /// An IPv4 address is the same where it comes dressed as IPv6.

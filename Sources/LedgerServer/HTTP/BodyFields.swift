@@ -67,7 +67,14 @@ struct BodyFields {
         }
         return try bytes[range].withUnsafeBufferPointer { buffer in
             var json = JSONScanner(buffer)
-            return try json.string()
+            let text = try json.text()
+            // Decoded, different ids would become one.
+            guard !json.hasUnpairedSurrogate(text) else {
+                throw GatewayError.validation(
+                    kind: "string_unicode", field: field,
+                    message: "Input should be a valid string, unable to parse raw data as a unicode string")
+            }
+            return json.decode(text)
         }
     }
 

@@ -77,10 +77,20 @@ enum ListFormat: String {
             self = format
             return
         }
+        // The better one by quality (RFC 9110, section 12.5.1), of equal ones the first.
         let header: String = (request.headers[.accept] ?? "").lowercased().filter { $0 != " " }
-        let types = header.split(separator: ",").map { type in type.prefix(while: { $0 != ";" }) }
-        let known = types.first { $0 == "text/csv" || $0 == "application/json" || $0 == "*/*" }
-        self = known == "text/csv" ? .csv : .json
+        var best = (format: ListFormat.json, quality: 0.0)
+        for type in header.split(separator: ",") {
+            let parts = type.split(separator: ";")
+            let weight = parts.dropFirst().first { $0.hasPrefix("q=") }.map { Double($0.dropFirst(2)) ?? 0 } ?? 1
+            guard weight > best.quality else { continue }
+            switch parts.first {
+            case "text/csv": best = (.csv, weight)
+            case "application/json", "*/*": best = (.json, weight)
+            default: break
+            }
+        }
+        self = best.format
     }
 }
 

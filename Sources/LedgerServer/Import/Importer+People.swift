@@ -10,6 +10,7 @@ extension Importer {
     /// The account comes first: who is blocked is so before there is a user whose key could be used.
     func importUsers() throws {
         let (subscribed, paidUntil) = try subscribedPlans()
+        let blockings = try ledger.lastBlockings()
         try tables.read(.users, batch: Self.batchSize) { rows in
             var users: [OldUser] = []
             for row in rows {
@@ -20,7 +21,7 @@ extension Importer {
                 }
             }
             let opened = try open(users, subscribed)
-            try block(opened)
+            try block(opened, blockings)
             try add(opened)
         }
         let (began, paid) = (now, paidUntil)
@@ -57,18 +58,20 @@ extension Importer {
         return opened
     }
 
-    /// Blocks who is blocked there, once: whom somebody has unblocked here since stays unblocked.
-    private func block(_ users: [OldUser]) throws {
-        let blocked = try users.filter { user in
-            guard user.isBlocked || user.isDeleted else { return false }
-            return try !ledger.hasBeenBlocked(user.user.id)
+    /// Blocks who is blocked there and unblocks whom only an import has blocked: what somebody has decided here stays.
+    private func block(_ users: [OldUser], _ blockings: [String: (isBlocked: Bool, actor: String)]) throws {
+        let commands = users.compactMap { user -> Command? in
+            let shouldBe = user.isBlocked || user.isDeleted
+            let last = blockings[user.user.id.rawValue]
+            guard shouldBe != last?.isBlocked ?? false, last == nil || last?.actor == Self.actor else { return nil }
+            let action: Command.Action = shouldBe ? .block(actor: Self.actor) : .unblock(actor: Self.actor)
+            return Command(account: user.user.id, action: action)
         }
-        let commands = blocked.map { Command(account: $0.user.id, action: .block(actor: Self.actor)) }
-        for (user, result) in zip(blocked, try submit(commands)) {
+        for (command, result) in zip(commands, try submit(commands)) {
             if case .failure(let refusal) = result {
-                let id = user.user.id.rawValue
-                report.note(
-                    ImportNote(.skipped, .users, row: id, account: id, detail: "not blocked: \(text(of: refusal))"))
+                let id = command.account.rawValue
+                let detail = "neither blocked nor unblocked: \(text(of: refusal))"
+                report.note(ImportNote(.skipped, .users, row: id, account: id, detail: detail))
             }
         }
     }

@@ -104,7 +104,7 @@ struct KeyRoutes: Sendable {
     }
 
     private func key(_ context: GatewayContext) async throws -> APIKey {
-        let id = context.parameters.get("id") ?? ""
+        let id = context.parameters.get("id")?.removingPercentEncoding ?? ""
         guard let key = try await directory.key(id: id) else { throw Self.notFound(id) }
         return key
     }

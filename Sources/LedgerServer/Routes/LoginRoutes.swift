@@ -212,7 +212,8 @@ struct LoginRoutes: Sendable {
                 .notFound, "login_not_configured", "There is no login here: the operator has to configure 'auth'")
         }
         let links = providers.keys.sorted().map { name in
-            let link = CallbackList.appending(wish.members + [("provider", name)], to: "/v1/auth/authorize")
+            // Beside this page, also behind a proxy that puts a path before ours.
+            let link = CallbackList.appending(wish.members + [("provider", name)], to: "authorize")
             return "<li><a href=\"\(Self.escaped(with(wish.state, link)))\">\(Self.escaped(name))</a></li>"
         }
         return Self.html(.ok, title: "Log in", body: "<ul>\(links.joined())</ul>")

@@ -8,6 +8,7 @@ import json
 import sqlite3
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
+from urllib.parse import quote
 
 import old_gateway
 from checks import Checks, case
@@ -185,8 +186,7 @@ def ordinary_rows(check: Checks, database: Path) -> None:
     try:
         plans = dict(connection.execute("SELECT account, plan FROM balances"))
         check.equal((plans.get("alice"), plans.get("bob"), plans.get("carol")), ("BASIC", "PRO", "FREE"), "plans of the accounts")
-        blocked = [account for account, in connection.execute("SELECT account FROM balances WHERE blocked = 1")]
-        check.equal(blocked, ["carol"], "blocked accounts")
+        check.equal(blocked_in(database), ["carol"], "blocked accounts")
         created = dict(connection.execute("SELECT user_id, created_at FROM users"))
         for user in old_gateway.users():
             check.equal(created.get(user["user_id"]), micros(user["created_at"]), f"created_at of {user['user_id']}")
@@ -199,6 +199,14 @@ def ordinary_rows(check: Checks, database: Path) -> None:
         check.equal(budget, [("team", 12345678, 86400)], "budgets")
         events = "\n".join(data for data, in connection.execute("SELECT data FROM events"))
         check.that("example.org" not in events, "an e-mail got into an event")
+    finally:
+        connection.close()
+
+
+def blocked_in(database: Path) -> list[str]:
+    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    try:
+        return [account for account, in connection.execute("SELECT account FROM balances WHERE blocked = 1 ORDER BY account")]
     finally:
         connection.close()
 
@@ -279,6 +287,9 @@ async def served(world: World) -> Decimal:
             check.fail(f"a row of usage: expected {was}, found {row}")
             break
         check.equal(Decimal(str(row["cost"])).quantize(PICO), cost, "cost")
+    for key in old_gateway.keys():
+        found = await gateway.wanted("GET", f"/v1/keys/{quote(key['id'], safe='')}")
+        check.equal((found["id"], found["user_id"], found["is_active"]), (key["id"], key["user_id"], key["is_active"]), "a key by its id")
     answer = await gateway.answer(token("alice"), "up:finish")
     check.equal(answer.status, 200, f"a chat with alice's old key: {answer}")
     await world.settled("alice")
@@ -300,6 +311,7 @@ async def changed(world: World, old, charged: Decimal) -> None:
         DELETE FROM credit_balances WHERE id = '{identity("balance-6")}';
         UPDATE usage_logs SET cost = 9 WHERE id = '{identity("usage-6")}';
         UPDATE users SET blocked = {'true' if old.name == 'postgres' else 1} WHERE user_id = 'dora';
+        UPDATE users SET blocked = {'false' if old.name == 'postgres' else 0} WHERE user_id = 'carol';
     """)
     more = [{**old_gateway.balances()[0], "id": identity(f"new-{n}"), "user_id": "dora", "amount": amount} for n, amount in enumerate((3.0, -5.0))]
     await old.insert("credit_balances", more)
@@ -308,8 +320,8 @@ async def changed(world: World, old, charged: Decimal) -> None:
     for attempt in ("the first time", "again"):
         with check.about(attempt):
             report = await run(check, old, "--config", gateway.config_path, code=1)
-            # A block, three credits less as many of the five, and a request.
-            check.equal(report["new_events"], 4 if attempt == "the first time" else 0, "new events")
+            # A block and the end of one, three credits less as many of the five, and a request.
+            check.equal(report["new_events"], 5 if attempt == "the first time" else 0, "new events")
             notes = {(note["kind"], note["table"], note.get("row")) for note in report["notes"] if note["kind"] in ("changed", "skipped")}
             check.equal(notes, {
                 ("changed", "credit_balances", identity("balance-0")), ("changed", "credit_balances", identity("balance-6")),
@@ -319,6 +331,7 @@ async def changed(world: World, old, charged: Decimal) -> None:
             check.equal(accounts["alice"]["credits_unexplained"], "6", "alice: 10 were imported of what is 4 now")
             check.equal(accounts["dora"]["credits_unexplained"], "2", "dora: a debt that no row covers")
             check.equal(accounts["bob"]["reconciled"], True, "bob")
+            check.equal(blocked_in(gateway.database), ["dora"], "blocked accounts")
             await sound(world)
     code, out, err = await gateway.replay("balance", gateway.database, "--account", "alice", "--format", "json")
     check.equal((code, Decimal(json.loads(out)["balance"])), (0, Decimal("10.3000001") - charged), f"alice's balance: {err}")
@@ -425,9 +438,13 @@ async def voided_keys(world: World, folder: Path) -> None:
         check.that(len(said) == 1 and "is it the right one" in said[0], f"what is said: {said}")
     with check.about("who was erased here"):
         connection = sqlite3.connect(folder / "ledger.sqlite")
+        connection.execute("UPDATE users SET deleted_at = 1 WHERE user_id = 'carol'")
+        connection.commit()
+        await old.run("UPDATE users SET blocked = 0 WHERE user_id = 'carol'")
         connection.execute("DELETE FROM identities WHERE user_id = 'alice'")
         connection.commit()
         report = await run(check, old, "--database-url", ledger, code=1)
         found = connection.execute("SELECT count(*) FROM identities WHERE user_id = 'alice'").fetchone()
         connection.close()
         check.equal(found, (0,), "identities that came back")
+        check.equal(blocked_in(folder / "ledger.sqlite"), ["carol"], "blocked accounts")

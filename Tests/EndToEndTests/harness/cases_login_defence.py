@@ -6,9 +6,11 @@ import asyncio
 import random
 import secrets
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
+import jwt
 import oidc
 import scenarios
 import wire
@@ -72,6 +74,13 @@ async def guessed_credentials(world: World, tokens: oidc.Tokens, key: str) -> No
         openai_error(check, await chat(world, "gw-" + secrets.token_urlsafe(48), address), 429, "rate_limited")
         forged = tokens.access[:-4] + "AAAA"
         check.equal((await gateway.api("GET", "/v1/auth/me", key=forged, headers={"x-forwarded-for": address})).status, 429, "status of a forged token")
+    with check.about("what was in force once, from that address and from one that has nothing else"):
+        claims = jwt.decode(tokens.access, options={"verify_signature": False})
+        old = jwt.encode({**claims, "exp": int(time.time()) - 120}, oidc.JWT_SECRET, "HS256", jwt.get_unverified_header(tokens.access))
+        for source in (address, "203.0.113.9"):
+            for _ in range(LIMIT * 2):
+                response = await gateway.api("GET", "/v1/auth/me", key=old, headers={"x-forwarded-for": source})
+                oidc.refused(check, response, 401, "token_expired")
     with check.about("valid credentials from that address"):
         for _ in range(LIMIT * 2):
             check.equal((await chat(world, key, address)).status, 200, "status of a chat by key")

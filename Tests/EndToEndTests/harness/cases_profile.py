@@ -256,7 +256,7 @@ async def log(world: World, reader: Reader) -> None:
         check_table(check, response, table, expected, f"CSV with {filters}")
     response = await reader.ask("/logs", headers={"accept": "text/csv"})
     check_table(check, response, list(csv.DictReader(io.StringIO(response.body.decode(), newline=""))), found, "CSV by the header")
-    for accept in ("application/json, text/csv", "*/*", "text/html"):
+    for accept in ("application/json, text/csv", "*/*", "text/html", "text/csv;q=0", "text/csv;q=0.1, application/json;q=0.9", "text/csv;q=x"):
         response = await reader.ask("/logs", headers={"accept": accept})
         check.equal(response.header("content-type"), "application/json", f"content-type for {accept}")
     response = await reader.ask("/logs", headers={"accept": "text/csv"}, format="json")

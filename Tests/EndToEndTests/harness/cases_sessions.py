@@ -270,6 +270,11 @@ async def by_the_master_key(world: World) -> oidc.Tokens:
         for lacking, found in (("provider_account_id", await gateway.api("POST", "/v1/auth/login", {"provider": "portal"})),
                                ("provider", await gateway.api("POST", "/v1/auth/login", {"provider_account_id": "x"}))):
             check.equal((found.status, found.json["detail"][0]["type"], found.json["detail"][0]["loc"]), (422, "missing", ["body", lacking]), f"{found}")
+    with check.about("an id that is no text"):
+        for half in ("\\ud800", "\\udfff"):
+            response = await gateway.api("POST", "/v1/auth/login", body=f'{{"provider":"portal","provider_account_id":"{half}"}}'.encode(),
+                                         headers={"content-type": "application/json"})
+            check.equal((response.status, response.json["detail"][0]["type"]), (422, "string_unicode"), f"{response}")
     with check.about("an address that nobody verified"):
         before = len(await gateway.events())
         other = await oidc.portal_tokens(gateway, "anna", provider="other", email="anna@example.org")

@@ -101,9 +101,10 @@ def users() -> list[dict]:
 
 def keys() -> list[dict]:
     return [
-        {"id": f"key-{user}", "key_hash": hashlib.sha256(token(user).encode()).hexdigest(), "key_name": f"desktop-{user}", "user_id": user,
+        # One has an id that a path can only hold escaped.
+        {"id": f"key-{user}" if user.isascii() else f"a/key of {user}", "key_hash": hashlib.sha256(token(user).encode()).hexdigest(), "key_name": f"desktop-{user}", "user_id": user,
          "created_at": days(-150), "last_used_at": days(-2), "expires_at": None, "is_active": user != "dora", "metadata": {}}
-        for user in ("alice", "bob", "carol", "dora")
+        for user in ("alice", "bob", "carol", "dora", "jos\u00e9")
     ]
 
 
