@@ -36,6 +36,16 @@ public enum Refusal: Error, Hashable, Sendable {
     case holdNotOpen(request: RequestID)
     /// There is no charge for this request.
     case chargeUnknown(request: RequestID)
+    /// Nobody can pay for this plan: it is free.
+    case planNotForSale(name: String)
+    /// The account is on the plan, or is to be from its next boundary on, already.
+    case planUnchanged
+    /// No cycle is running that is paid for, or the plan grants no more than the running one.
+    case nothingToUpgrade
+    /// The account has no such payment.
+    case paymentUnknown(payment: PaymentID)
+    /// More than what is left of the payment would be given back.
+    case refundExceedsPayment(leftMicroUSD: Int64)
     /// More than what is left of the charge would be reversed.
     case reversalExceedsCharge(left: Credits)
 }

@@ -257,18 +257,6 @@ extension Directory {
         }
     }
 
-    /// Remembers until when users have paid for a cycle at the old gateway: the latest that is known counts.
-    public func importPaidCycles(_ cycles: [AccountID: Timestamp]) throws {
-        try pool.write { db in
-            let update = try db.cachedStatement(
-                sql: """
-                    UPDATE users SET paid_until = max(coalesce(paid_until, 0), ?)
-                    WHERE user_id = ? AND deleted_at IS NULL
-                    """)
-            for (user, until) in cycles { try update.execute(arguments: [until.microseconds, user.rawValue]) }
-        }
-    }
-
     /// Adds budgets, in one transaction; one outcome each, in their order.
     public func importBudgets(_ budgets: [ImportedBudget]) throws -> [ImportOutcome] {
         try pool.write { db -> [ImportOutcome] in

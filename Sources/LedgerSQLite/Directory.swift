@@ -170,7 +170,7 @@ public struct Directory: Sendable {
         try await write { db in
             try db.execute(
                 sql: """
-                    UPDATE users SET paid_until = NULL, alias = NULL, email = NULL, name = NULL, avatar_url = NULL, role = NULL,
+                    UPDATE users SET alias = NULL, email = NULL, name = NULL, avatar_url = NULL, role = NULL,
                         budget_id = NULL, metadata = '{}', updated_at = ?, deleted_at = ?, last_login_at = NULL,
                         signup_pending = 0
                     WHERE user_id = ? AND deleted_at IS NULL

@@ -120,6 +120,11 @@ public final class LedgerView {
         return Set(wanted.keys).union(found.keys).filter { wanted[$0] != found[$0] }.sorted()
     }
 
+    /// Whether the ledger keeps cycles and payments: one that no newer version has opened yet does not.
+    public func hasCycles() throws -> Bool {
+        try Int64.fetchOne(db, sql: "PRAGMA user_version") ?? 0 >= Schema.versionWithCycles
+    }
+
     /// The end of the ledger.
     public func head() throws -> LedgerHead { try SQLiteLedger.head(db) }
 
@@ -177,30 +182,65 @@ public final class LedgerView {
             SELECT account, version, plan, blocked, opened_at, balance, debt, held, open_holds, granted, expired, charged,
                 reversed, withdrawn FROM balances ORDER BY account
             """)
+        guard try hasCycles() else {
+            while try balances.step() { try body(balances.text(0), try row(balances, grants)) }
+            return
+        }
+        let cycles = try Statement(
+            db.sqliteConnection,
+            "SELECT number, began_at, ends_at, grace, due_at, plan, payment, next_plan FROM cycles WHERE account = ?")
+        let payments = try Statement(
+            db.sqliteConnection,
+            """
+            SELECT payment, purchase, plan, credits, micro_usd, recorded_at, grant_id, refunded_micro_usd,
+                refunded_credits FROM payments WHERE account = ? ORDER BY payment
+            """)
         while try balances.step() {
             let account = balances.text(0)
-            var row = BalanceRow(
-                figures: [1, 3, 4, 5, 6, 7, 8].map { balances.optionalInteger($0) }, plan: balances.optionalText(2),
-                totals: (9...13).map { balances.integer($0) }, grants: [])
-            grants.bind(account, at: 1)
-            try grants.forEach { grant throws(StoreError) in
-                row.grants.append(
-                    BalanceRow.GrantRow(
-                        figures: [0, 3, 4, 5, 6].map { grant.optionalInteger($0) }, pool: grant.text(1),
-                        source: grant.text(2)))
+            var row = try row(balances, grants)
+            cycles.bind(account, at: 1)
+            row.cycle = try cycles.first { cycle throws(StoreError) in
+                BalanceRow.CycleRow(
+                    figures: (0...4).map { cycle.optionalInteger($0) }, texts: (5...7).map { cycle.optionalText($0) })
+            }
+            payments.bind(account, at: 1)
+            try payments.forEach { payment throws(StoreError) in
+                row.payments.append(
+                    BalanceRow.PaymentRow(
+                        figures: (3...8).map { payment.optionalInteger($0) },
+                        texts: (0...2).map { payment.optionalText($0) }))
             }
             try body(account, row)
         }
-        // Grants of accounts without a balance.
-        let orphan = try String.fetchOne(
-            db, sql: "SELECT account FROM grants WHERE account NOT IN (SELECT account FROM balances) LIMIT 1")
-        if let orphan { try body(orphan, BalanceRow(figures: [], plan: nil, totals: [], grants: [])) }
+        // What belongs to accounts without a balance.
+        for table in ["grants", "cycles", "payments"] {
+            let orphan = try String.fetchOne(
+                db, sql: "SELECT account FROM \(table) WHERE account NOT IN (SELECT account FROM balances) LIMIT 1")
+            guard let orphan else { continue }
+            try body(orphan, BalanceRow(figures: [], plan: nil, totals: [], grants: []))
+        }
+    }
+
+    private func row(_ balances: Statement, _ grants: Statement) throws -> BalanceRow {
+        var row = BalanceRow(
+            figures: [1, 3, 4, 5, 6, 7, 8].map { balances.optionalInteger($0) }, plan: balances.optionalText(2),
+            totals: (9...13).map { balances.integer($0) }, grants: [])
+        grants.bind(balances.text(0), at: 1)
+        try grants.forEach { grant throws(StoreError) in
+            row.grants.append(
+                BalanceRow.GrantRow(
+                    figures: [0, 3, 4, 5, 6].map { grant.optionalInteger($0) }, pool: grant.text(1),
+                    source: grant.text(2)))
+        }
+        return row
     }
 
     /// The versions of the snapshots of those accounts whose ids, as bytes, are wanted. One of a format that this code does not know has
     /// no version.
     public func snapshotVersions(of isWanted: (UnsafeBufferPointer<UInt8>) -> Bool) throws -> [AccountID: Int64] {
         var versions: [AccountID: Int64] = [:]
+        // Those of an older ledger are of an older form, which is compared with nothing any more.
+        guard try hasCycles() else { return versions }
         let statement = try Statement(
             db.sqliteConnection,
             "SELECT account, iif(format = \(Account.snapshotFormat), version, 0) FROM snapshots")

@@ -1,151 +1,110 @@
 import GRDB
 public import Ledger
 
-/// A grant that was paid for.
-public struct Payment: Hashable, Sendable {
-    public let grant: GrantID
-    public let source: GrantSource
+/// A payment, as people see it.
+public struct PaymentRow: Hashable, Sendable {
+    /// nil for grants that were paid for before payments were recorded.
+    public let id: PaymentID?
+    public let kind: PurchaseKind
+    public let plan: String?
     public let credits: Credits
+    /// nil where it was not recorded what was paid.
+    public let microUSD: Int64?
+    public let refundedMicroUSD: Int64
     public let paidAt: Timestamp
-
-    init(grant: GrantID, source: GrantSource, credits: Credits, paidAt: Timestamp) {
-        self.grant = grant
-        self.source = source
-        self.credits = credits
-        self.paidAt = paidAt
-    }
+    /// Whether a cycle for which it pays is yet to begin.
+    public let isWaiting: Bool
 }
 
 extension SQLiteBalances {
-    /// An account's grants that were paid for (`PURCHASE`, `SUBSCRIPTION`), newest first.
-    public func payments(of account: AccountID, skip: Int, limit: Int) async throws -> [Payment] {
+    /// An account's payments, newest first; also grants that were paid for before payments were recorded.
+    public func payments(of account: AccountID, skip: Int, limit: Int) async throws -> [PaymentRow] {
         try await reader.read { db in
             // A grant's id is the version of its event.
             let sql = """
-                SELECT grants.id, grants.source, grants.amount, events.effective_at
+                SELECT payment, purchase, plan, credits, micro_usd, refunded_micro_usd, recorded_at AS paid_at,
+                    purchase = 'cycle' AND grant_id IS NULL AND refunded_credits < credits AS waiting, rowid_order
+                FROM (SELECT *, grant_id AS rowid_order FROM payments WHERE account = ?1 AND purchase <> 'imported')
+                UNION ALL
+                SELECT NULL, CASE grants.source WHEN 'PURCHASE' THEN 'credits' ELSE 'cycle' END, NULL, grants.amount,
+                    NULL, 0, events.effective_at, 0, grants.id
                 FROM grants JOIN events ON events.account = grants.account AND events.version = grants.id
-                WHERE grants.account = ? AND grants.source IN (?, ?)
-                ORDER BY events.effective_at DESC, grants.id DESC LIMIT ? OFFSET ?
+                WHERE grants.account = ?1 AND grants.source IN ('PURCHASE', 'SUBSCRIPTION')
+                    AND NOT EXISTS (SELECT 1 FROM payments WHERE account = ?1 AND grant_id = grants.id)
+                ORDER BY paid_at DESC, rowid_order DESC LIMIT ?2 OFFSET ?3
                 """
-            let arguments: StatementArguments = [
-                account.rawValue, GrantSource.purchase.rawValue, GrantSource.subscription.rawValue, limit, skip,
-            ]
-            return try Row.fetchAll(db, sql: sql, arguments: arguments).map { row in
-                let source: String = row["source"]
-                return Payment(
-                    grant: row["id"], source: GrantSource(rawValue: source) ?? .purchase,
-                    credits: Credits(nanos: row["amount"]),
-                    paidAt: Timestamp(microseconds: row["effective_at"]))
+            return try Row.fetchAll(db, sql: sql, arguments: [account.rawValue, limit, skip]).map { row in
+                let (id, kind): (String?, String) = (row["payment"], row["purchase"])
+                return PaymentRow(
+                    id: id.flatMap(PaymentID.init(rawValue:)), kind: PurchaseKind(rawValue: kind) ?? .credits,
+                    plan: row["plan"], credits: Credits(nanos: row["credits"]), microUSD: row["micro_usd"],
+                    refundedMicroUSD: row["refunded_micro_usd"], paidAt: Timestamp(microseconds: row["paid_at"]),
+                    isWaiting: row["waiting"])
             }
         }
     }
 
-    /// The plan that an account is on; and, where that is not `wanted`, the version of the event that put it there. nil where there is no
-    /// such account.
-    ///
-    /// Both are of one moment. The account's events are searched from the last one back, which takes long where they are many: it is only
-    /// done where a plan is to be changed.
-    public func plan(
-        of account: AccountID, ifNot wanted: String
-    ) async throws -> (name: String, since: Int64?)? {
+    /// A payment of an account; nil where it has no such.
+    public func payment(_ payment: PaymentID, of account: AccountID) async throws -> PaymentRow? {
         try await reader.read { db in
-            let plan = try String.fetchOne(
-                db, sql: "SELECT plan FROM balances WHERE account = ? AND plan IS NOT NULL",
-                arguments: [account.rawValue])
-            guard let plan else { return nil }
-            if plan == wanted { return (plan, nil) }
-            let sql = """
-                SELECT version FROM events WHERE account = ? AND type IN ('account_opened.v1', 'plan_changed.v1')
-                ORDER BY version DESC LIMIT 1
-                """
-            guard let since = try Int64.fetchOne(db, sql: sql, arguments: [account.rawValue]) else {
-                throw StoreError.corrupt("no event says why account '\(account)' is on its plan")
+            try Row.fetchOne(
+                db, sql: "SELECT * FROM payments WHERE account = ? AND payment = ?",
+                arguments: [account.rawValue, payment.rawValue]
+            ).map { row in
+                let (kind, grant): (String, Int64?) = (row["purchase"], row["grant_id"])
+                return PaymentRow(
+                    id: payment, kind: PurchaseKind(rawValue: kind) ?? .credits, plan: row["plan"],
+                    credits: Credits(nanos: row["credits"]), microUSD: row["micro_usd"],
+                    refundedMicroUSD: row["refunded_micro_usd"], paidAt: Timestamp(microseconds: row["recorded_at"]),
+                    isWaiting: kind == PurchaseKind.cycle.rawValue && grant == nil)
             }
-            return (plan, since)
         }
     }
 
-    /// The cycle of an account that ends last, as of a version of its stream: the last grant of any cycle (0: there is none), when this one
-    /// ends, what was granted here for it, and whether an import has brought it; nil where there is no cycle.
-    ///
-    /// What is left of an imported cycle does not count as granted for it, and one that was paid for at the old gateway is one though it is
-    /// spent.
-    public func lastCycle(
-        of account: AccountID, before version: Int64
-    ) async throws -> (id: GrantID, until: Timestamp, granted: Credits, isImported: Bool)? {
-        try await reader.read { db in
-            let cycles = """
-                FROM grants WHERE account = ? AND id < ? AND expires_at IS NOT NULL
-                    AND (source = ? OR (source = ? AND pool = ?))
-                """
-            let arguments: StatementArguments = [
-                account.rawValue, version, GrantSource.subscription.rawValue, GrantSource.openingBalance.rawValue,
-                Pool.subscription.rawValue,
-            ]
-            let paidUntil = try Int64.fetchOne(
-                db, sql: "SELECT paid_until FROM users WHERE user_id = ? AND paid_until IS NOT NULL",
-                arguments: [account.rawValue])
-            let row = try Row.fetchOne(
-                db, sql: "SELECT max(id) AS last, max(expires_at) AS until \(cycles)", arguments: arguments)
-            let (last, granted): (Int64?, Int64?) = (row?["last"], row?["until"])
-            guard let until = [granted, paidUntil].compactMap(\.self).max() else { return nil }
-            // Of several parts of one cycle, all count.
-            let parts = try Row.fetchOne(
-                db,
-                sql: """
-                    SELECT coalesce(sum(amount) FILTER (WHERE source = ?), 0) AS granted, count(*) FILTER (WHERE source = ?) AS imported
-                    \(cycles) AND expires_at = ?
-                    """,
-                arguments: [GrantSource.subscription.rawValue, GrantSource.openingBalance.rawValue] + arguments + [
-                    until
-                ])
-            let imported: Int64 = parts?["imported"] ?? 0
-            return (
-                last ?? 0, Timestamp(microseconds: until), Credits(nanos: parts?["granted"] ?? 0),
-                imported > 0 || until == paidUntil
-            )
-        }
-    }
-
-    /// The plan that an account was on before a version of its stream; nil where it was on none.
-    public func plan(of account: AccountID, before version: Int64) async throws -> String? {
+    /// The account that a payment is of; nil where there is no such payment.
+    public func account(ofPayment payment: PaymentID) async throws -> AccountID? {
         try await reader.read { db in
             try String.fetchOne(
-                db,
-                sql: """
-                    SELECT json_extract(data, '$.plan') FROM events
-                    WHERE account = ? AND version < ? AND type IN ('account_opened.v1', 'plan_changed.v1')
-                    ORDER BY version DESC LIMIT 1
-                    """, arguments: [account.rawValue, version])
+                db, sql: "SELECT account FROM payments WHERE payment = ?", arguments: [payment.rawValue]
+            ).flatMap(AccountID.init(rawValue:))
         }
     }
 
-    /// Whether an event is recorded under a key.
-    public func isRecorded(key: String) async throws -> Bool {
+    /// The account that a request was charged to; nil where there is no such charge.
+    public func account(ofCharge request: RequestID) async throws -> AccountID? {
         try await reader.read { db in
-            try Bool.fetchOne(
-                db, sql: "SELECT EXISTS (SELECT 1 FROM events WHERE key = ?)", arguments: [key]) ?? false
+            try String.fetchOne(
+                db, sql: "SELECT account FROM events WHERE key = ? AND type LIKE 'request_charged.%'",
+                arguments: ["settle:" + request.rawValue]
+            ).flatMap(AccountID.init(rawValue:))
+        }
+    }
+
+    /// Accounts of which something is due at an instant, the longest due first, behind a place in that order.
+    public func dueAccounts(
+        at now: Timestamp, behind place: DuePlace?, limit: Int
+    ) async throws -> [DuePlace] {
+        try await reader.read { db in
+            let sql = """
+                SELECT due_at, account FROM cycles WHERE due_at <= ? AND (due_at, account) > (?, ?)
+                ORDER BY due_at, account LIMIT ?
+                """
+            let arguments: StatementArguments = [
+                now.microseconds, place?.due.microseconds ?? .min, place?.account.rawValue ?? "", limit,
+            ]
+            return try Row.fetchAll(db, sql: sql, arguments: arguments).map { row in
+                let name: String = row["account"]
+                guard let account = AccountID(rawValue: name) else {
+                    throw StoreError.corrupt("a cycle has no valid account")
+                }
+                return DuePlace(due: Timestamp(microseconds: row["due_at"]), account: account)
+            }
         }
     }
 }
 
-extension SQLiteBalances {
-    /// Accounts that have grants which have expired and whose expiry is not recorded yet, in the order of their ids, behind one of them.
-    ///
-    /// The table is read once from end to end where every page is asked for.
-    public func accountsWithLapsedGrants(
-        at now: Timestamp, behind account: AccountID?, limit: Int
-    ) async throws -> [AccountID] {
-        try await reader.read { db in
-            let sql = """
-                SELECT DISTINCT account FROM grants
-                WHERE account > ? AND remaining > 0 AND expires_at <= ? ORDER BY account LIMIT ?
-                """
-            return try String.fetchAll(db, sql: sql, arguments: [account?.rawValue ?? "", now.microseconds, limit]).map
-            {
-                guard let id = AccountID(rawValue: $0) else { throw StoreError.corrupt("a grant has no valid account") }
-                return id
-            }
-        }
-    }
+/// An account and since when something of it is due.
+public struct DuePlace: Hashable, Sendable {
+    public let due: Timestamp
+    public let account: AccountID
 }

@@ -37,9 +37,22 @@ public struct SQLiteBalances: Sendable {
                     remaining: Credits(nanos: row["remaining"]),
                     expiresAt: expiry.map(Timestamp.init(microseconds:)))
             }
+            let cycles = try db.cachedStatement(
+                sql: """
+                    SELECT number, began_at, ends_at, payment, grace, next_plan, due_at FROM cycles WHERE account = ?
+                    """)
+            let cycle = try Row.fetchOne(cycles, arguments: [account.rawValue]).map { row in
+                let (began, ends): (Int64?, Int64?) = (row["began_at"], row["ends_at"])
+                let payment: String? = row["payment"]
+                return AccountBalance.CycleState(
+                    number: row["number"], beganAt: began.map(Timestamp.init(microseconds:)),
+                    endsAt: ends.map(Timestamp.init(microseconds:)), isPaid: payment != nil, isGrace: row["grace"],
+                    nextPlan: row["next_plan"], dueAt: Timestamp(microseconds: row["due_at"]))
+            }
             return AccountBalance(
                 account: account, plan: row["plan"], isBlocked: row["blocked"], debt: Credits(nanos: row["debt"]),
-                held: Credits(nanos: row["held"]), grants: open, at: instant)
+                held: Credits(nanos: row["held"]), grants: open,
+                cycle: cycle, at: instant)
         }
     }
 }

@@ -10,7 +10,7 @@ extension SQLiteLedger {
     /// largest account. Gives the hash of the canonical dump before and after.
     public func rebuildProjections(progress: (Int64) -> Void) throws -> (before: EventHash, after: EventHash) {
         let before = try pool.read { try ProjectionDump.hash($0) }
-        let names = ["balances", "grants", "usage_log", "usage_days"]
+        let names = ["balances", "grants", "cycles", "payments", "usage_log", "usage_days"]
         try pool.write { db in
             for name in names { try db.execute(sql: "DROP TABLE IF EXISTS rebuild_\(name)") }
             try db.execute(
@@ -60,15 +60,13 @@ extension SQLiteLedger {
     private func rebuildBalances() throws {
         try pool.writeWithoutTransaction { db in
             try db.inTransaction(.immediate) {
-                let write = try BalanceStatements(
-                    db.sqliteConnection, balances: "rebuild_balances", grants: "rebuild_grants")
+                let write = try BalanceStatements(db.sqliteConnection, tablePrefix: "rebuild_")
                 let events = try Statement(
                     db.sqliteConnection, "SELECT \(Statement.eventColumns) FROM events ORDER BY account, version")
                 var current: Account?
                 func finish() throws {
                     guard let account = current, !account.id.isBook else { return }
-                    let grants = account.openGrants.map(\.id) + account.closedGrants.keys
-                    try write.save(account, changedGrants: grants.sorted())
+                    try write.save(account, AccountChanges(allOf: account))
                 }
                 while try events.step() {
                     let event = try events.decodedEvent()

@@ -21,7 +21,7 @@ final class SQLiteTransaction: EventTransaction {
             "SELECT \(Statement.eventColumns) FROM events WHERE account = ? AND version > ? ORDER BY version")
         snapshotOf = try Statement(
             connection, "SELECT version, state FROM snapshots WHERE account = ? AND format = ?")
-        balances = try BalanceStatements(connection, balances: "balances", grants: "grants")
+        balances = try BalanceStatements(connection, tablePrefix: "")
         saveSnapshot = try Statement(
             connection,
             """
@@ -107,8 +107,8 @@ final class SQLiteTransaction: EventTransaction {
         return events
     }
 
-    func save(balanceOf account: Account, changedGrants: Set<GrantID>) throws {
-        try balances.save(account, changedGrants: changedGrants)
+    func save(_ account: Account, _ changes: AccountChanges) throws {
+        try balances.save(account, changes)
     }
 
     func save(snapshotOf account: Account) throws {

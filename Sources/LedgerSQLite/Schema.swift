@@ -8,6 +8,9 @@ enum Schema {
     /// The schema that this build writes. A database with a newer one is refused.
     static var version: Int64 { Int64(migrations.count) }
 
+    /// The schema since which cycles and payments are kept.
+    static let versionWithCycles: Int64 = 3
+
     /// `PRAGMA application_id` of a ledger: "CRLG".
     static let applicationID: Int64 = 0x4352_4C47
 
@@ -50,7 +53,7 @@ enum Schema {
         }
     }
 
-    static let migrations: [String] = [ledgerV1, peopleV2]
+    static let migrations: [String] = [ledgerV1, peopleV2, cyclesV3]
 
     private static let ledgerV1 = """
         CREATE TABLE events (
@@ -293,5 +296,72 @@ enum Schema {
         -- What people see of their usage is by time: imported history has old times at new positions.
         CREATE INDEX usage_log_by_time ON usage_log (account, recorded_at, position);
         DROP INDEX usage_log_by_account;
+        """
+
+    /// The life of a credit: cycles and payments.
+    private static let cyclesV3 = """
+        -- Written in the transaction of the events, where the cycle or what is due next has changed.
+        CREATE TABLE cycles (
+            account TEXT PRIMARY KEY,
+            -- NULL: the account was opened before there were cycles, and its first is to begin.
+            number INTEGER,
+            began_at INTEGER,
+            ends_at INTEGER,
+            plan TEXT,
+            payment TEXT,
+            grace INTEGER NOT NULL CHECK (grace IN (0, 1)),
+            next_plan TEXT,
+            due_at INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX cycles_by_due ON cycles (due_at, account);
+        INSERT INTO cycles (account, grace, due_at)
+            SELECT account, 0, opened_at FROM balances WHERE opened_at IS NOT NULL;
+        CREATE TABLE payments (
+            account TEXT NOT NULL,
+            payment TEXT NOT NULL,
+            purchase TEXT NOT NULL,
+            plan TEXT,
+            credits INTEGER NOT NULL CHECK (credits >= 0),
+            micro_usd INTEGER NOT NULL CHECK (micro_usd >= 0),
+            recorded_at INTEGER NOT NULL,
+            grant_id INTEGER,
+            refunded_micro_usd INTEGER NOT NULL,
+            refunded_credits INTEGER NOT NULL,
+            PRIMARY KEY (account, payment)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX payments_by_id ON payments (payment);
+        -- They are of an older form, and can be made again.
+        DELETE FROM snapshots;
+        -- Paid cycles of an import are events now.
+        ALTER TABLE users DROP COLUMN paid_until;
+
+        -- What a payment provider calls a subscription, and whose it is: its messages name no account, or no plan.
+        CREATE TABLE provider_subscriptions (
+            provider TEXT NOT NULL,
+            subscription TEXT NOT NULL,
+            account TEXT NOT NULL,
+            plan TEXT,
+            status TEXT NOT NULL,
+            first_order TEXT,
+            first_payment TEXT,
+            changed_at INTEGER NOT NULL,
+            PRIMARY KEY (provider, subscription)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX provider_subscriptions_by_order ON provider_subscriptions (provider, first_order)
+            WHERE first_order IS NOT NULL;
+        -- Messages of payment providers: that they came, and what could not be made of some. Only what is needed of them is kept.
+        CREATE TABLE deliveries (
+            id TEXT PRIMARY KEY,
+            provider TEXT NOT NULL,
+            name TEXT NOT NULL,
+            notice TEXT NOT NULL,
+            status TEXT NOT NULL CHECK (status IN ('waiting', 'done', 'dead', 'resolved')),
+            detail TEXT,
+            received_at INTEGER NOT NULL,
+            tried_at INTEGER NOT NULL,
+            attempts INTEGER NOT NULL,
+            resolved_by TEXT
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX deliveries_by_status ON deliveries (status, received_at, id);
         """
 }

@@ -74,7 +74,7 @@ struct Gateway: Sendable {
     /// Plans and prices of the configuration become events, where the books do not say so already. A price that was set by the API
     /// wins over the file; one that the file set follows the file.
     private func seedBooks() async throws {
-        for plan in Plan.standard { _ = try await writer.submit(.setPlan(SetPlan(plan: plan))) }
+        for plan in configuration.plans { _ = try await writer.submit(.setPlan(SetPlan(plan: plan))) }
         let now = SystemClock.now()
         for (model, price) in configuration.pricing.sorted(by: { $0.key < $1.key }) {
             let current = writer.prices.entry(for: model, at: now)
@@ -139,7 +139,15 @@ struct Gateway: Sendable {
             upstreams: upstreams, logger: logger
         ).add(to: router)
 
-        RenewalRoutes(authenticator: authenticator, writer: writer, balances: balances).add(to: router)
+        let sweep = RenewalSweep(writer: writer, balances: balances, batch: configuration.renewals.batch)
+        RenewalRoutes(authenticator: authenticator, sweep: sweep).add(to: router)
+        CorrectionRoutes(authenticator: authenticator, writer: writer, directory: directory, balances: balances).add(
+            to: router)
+        let paymentProviders = configuration.payments.map { LemonSqueezy(configuration: $0) }
+        let inbox = PaymentInbox(
+            providers: Dictionary(uniqueKeysWithValues: paymentProviders.map { ($0.name, $0) }), writer: writer,
+            directory: directory, balances: balances, logger: logger)
+        PaymentRoutes(authenticator: authenticator, directory: directory, inbox: inbox).add(to: router)
         DescriptionRoutes().add(to: router)
         addLogin(to: router, publicURL, authenticator, directory, issuer, client, security)
         routes.fill(from: router)
@@ -167,6 +175,9 @@ struct Gateway: Sendable {
             WriterService(writer: writer), usageService,
             HousekeepingService(authenticator: authenticator, directory: directory, limits: limits, logger: logger),
         ]
+        services.append(
+            RenewalService(
+                sweep: sweep, inbox: inbox, intervalSeconds: configuration.renewals.sweepSeconds, logger: logger))
         if configuration.providers.values.contains(where: { $0.kind == .demo }) {
             services.append(DemoUpstream(base: demoBase, logger: quiet).service())
         }

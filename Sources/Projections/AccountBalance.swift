@@ -23,6 +23,34 @@ public struct AccountBalance: Hashable, Sendable {
         }
     }
 
+    /// Where an account is in the life of its plan.
+    public struct CycleState: Hashable, Sendable {
+        /// nil: the account was opened before there were cycles, and its first is yet to begin; so are the instants.
+        public let number: Int64?
+        public let beganAt: Timestamp?
+        public let endsAt: Timestamp?
+        public let isPaid: Bool
+        /// Whether a missing payment is waited for.
+        public let isGrace: Bool
+        /// The plan from the next boundary on; nil: the same.
+        public let nextPlan: String?
+        /// When something is next due.
+        public let dueAt: Timestamp
+
+        public init(
+            number: Int64?, beganAt: Timestamp?, endsAt: Timestamp?, isPaid: Bool, isGrace: Bool, nextPlan: String?,
+            dueAt: Timestamp
+        ) {
+            self.number = number
+            self.beganAt = beganAt
+            self.endsAt = endsAt
+            self.isPaid = isPaid
+            self.isGrace = isGrace
+            self.nextPlan = nextPlan
+            self.dueAt = dueAt
+        }
+    }
+
     public let account: AccountID
     public let plan: String?
     public let isBlocked: Bool
@@ -35,17 +63,19 @@ public struct AccountBalance: Hashable, Sendable {
     public let available: Credits
     /// Grants that can be spent, by id.
     public let grants: [OpenGrant]
+    public let cycle: CycleState?
 
     /// The balance out of stored figures. An expired grant counts no more, whether or not its expiry has been recorded.
     public init(
         account: AccountID, plan: String?, isBlocked: Bool, debt: Credits, held: Credits, grants: [OpenGrant],
-        at instant: Timestamp
+        cycle: CycleState? = nil, at instant: Timestamp
     ) {
         self.account = account
         self.plan = plan
         self.isBlocked = isBlocked
         self.debt = debt
         self.held = held
+        self.cycle = cycle
         self.grants = grants.filter { grant in grant.expiresAt.map { $0 > instant } ?? true }
         let sum = self.grants.reduce(Int128(0)) { $0 + Int128($1.remaining.nanos) } - Int128(debt.nanos)
         balance = Credits(clamping: sum)
@@ -58,6 +88,21 @@ public struct AccountBalance: Hashable, Sendable {
             BurnDownPlace(pool: left.pool, expiresAt: left.expiresAt, id: left.id)
                 < BurnDownPlace(pool: right.pool, expiresAt: right.expiresAt, id: right.id)
         }
+    }
+
+    /// What is lost first if it is not spent, and when.
+    public struct Expiry: Hashable, Sendable {
+        public let at: Timestamp
+        public let credits: Credits
+        public let grants: [GrantID]
+    }
+
+    /// The grants that expire at the earliest instant at which any does; nil where none does.
+    public var expiringNext: Expiry? {
+        guard let at = grants.compactMap(\.expiresAt).min() else { return nil }
+        let expiring = grants.filter { $0.expiresAt == at }
+        let sum = expiring.reduce(Int128(0)) { $0 + Int128($1.remaining.nanos) }
+        return Expiry(at: at, credits: Credits(clamping: sum), grants: expiring.map(\.id))
     }
 
     /// What is left in each pool.

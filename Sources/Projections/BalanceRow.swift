@@ -1,6 +1,6 @@
 public import Ledger
 
-/// What the tables of balances and grants hold of one account, in a form that can be compared with the fold.
+/// What the tables of balances, grants, cycles and payments hold of one account, in a form that can be compared with the fold.
 public struct BalanceRow: Hashable, Sendable {
     /// One row of the table of grants.
     public struct GrantRow: Hashable, Sendable {
@@ -16,6 +16,32 @@ public struct BalanceRow: Hashable, Sendable {
         }
     }
 
+    /// One row of the table of cycles.
+    public struct CycleRow: Hashable, Sendable {
+        /// number, began_at, ends_at, grace, due_at
+        public let figures: [Int64?]
+        /// plan, payment, next_plan
+        public let texts: [String?]
+
+        public init(figures: [Int64?], texts: [String?]) {
+            self.figures = figures
+            self.texts = texts
+        }
+    }
+
+    /// One row of the table of payments.
+    public struct PaymentRow: Hashable, Sendable {
+        /// credits, micro_usd, recorded_at, grant_id, refunded_micro_usd, refunded_credits
+        public let figures: [Int64?]
+        /// payment, purchase, plan
+        public let texts: [String?]
+
+        public init(figures: [Int64?], texts: [String?]) {
+            self.figures = figures
+            self.texts = texts
+        }
+    }
+
     /// version, blocked, opened_at, balance, debt, held, open_holds
     public let figures: [Int64?]
     public let plan: String?
@@ -23,6 +49,9 @@ public struct BalanceRow: Hashable, Sendable {
     public let totals: [Int64]
     /// By id.
     public var grants: [GrantRow]
+    public var cycle: CycleRow?
+    /// By id.
+    public var payments: [PaymentRow] = []
 
     public init(figures: [Int64?], plan: String?, totals: [Int64], grants: [GrantRow]) {
         self.figures = figures
@@ -46,6 +75,25 @@ public struct BalanceRow: Hashable, Sendable {
                     grant.id, grant.amount.nanos, grant.remaining.nanos, grant.expiresAt?.microseconds,
                     grant.debtRepaid.nanos,
                 ], pool: grant.pool.rawValue, source: grant.source.rawValue)
+        }
+        let running = account.cycle
+        cycle = account.nextDue.map { due in
+            CycleRow(
+                figures: [
+                    running?.number, running?.from.microseconds, running?.until.microseconds,
+                    running?.isGrace == true ? 1 : 0, due.microseconds,
+                ], texts: [running?.terms.plan, running?.payment?.rawValue, account.nextPlan])
+        }
+        // As SQLite orders texts: by their bytes.
+        let byID = account.payments.values.sorted { left, right in
+            left.id.rawValue.utf8.lexicographicallyPrecedes(right.id.rawValue.utf8)
+        }
+        payments = byID.map { payment in
+            PaymentRow(
+                figures: [
+                    payment.credits.nanos, payment.microUSD, payment.recordedAt.microseconds, payment.grant,
+                    payment.refundedMicroUSD, payment.refundedCredits.nanos,
+                ], texts: [payment.id.rawValue, payment.kind.rawValue, payment.plan])
         }
     }
 }

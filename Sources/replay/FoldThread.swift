@@ -229,6 +229,7 @@ private struct FoldState {
         if let problem = usage.skip(part, while: { $0 <= checkpoint }) {
             report(Finding(position: nil, account: nil, check: .projection, detail: problem))
         }
+        if let finding = auditor.unfinished() { report(finding) }
         result.accounts = auditor.accounts
         for (account, version) in snapshots where version < 1 || version > result.accounts[account]?.version ?? 0 {
             report(

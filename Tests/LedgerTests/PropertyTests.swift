@@ -17,6 +17,7 @@ struct PropertyTests {
         print("seed \(seed)")
         var random = SeededGenerator(seed: seed)
         var ledger = try TestLedger.standard()
+        try ledger.send(.setPlan(SetPlan(plan: .pro)))
         try ledger.send(.open(plan: "FREE"), to: .bob)
         var requests = 0
         for step in 0..<250 {
@@ -43,7 +44,22 @@ struct PropertyTests {
     ) -> Command.Action {
         let amount = Credits(nanos: .random(in: 1...5_000_000_000, using: &random)).description
         let open = (ledger.accounts[account]?.holds.keys).map { $0.sorted { $0.rawValue < $1.rawValue } } ?? []
-        switch Int.random(in: 0..<20, using: &random) {
+        switch Int.random(in: 0..<26, using: &random) {
+        case 20:
+            let plan = ["BASIC", "PRO"].randomElement(using: &random) ?? "BASIC"
+            return .pay("p\(step)", Bool.random(using: &random) ? .cycle(plan: plan) : .upgrade(plan: plan))
+        case 21: return .pay("p\(step)", .credits(.of(amount), microUSD: .random(in: 0...5_000_000, using: &random)))
+        case 22:
+            let known = (ledger.accounts[account]?.payments.keys).map { $0.sorted { $0.rawValue < $1.rawValue } } ?? []
+            guard let payment = known.randomElement(using: &random) else { return .recordDue }
+            let microUSD = Int64.random(in: 1...8_000_000, using: &random)
+            let extents: [RefundPayment.Extent] = [.rest, .part(microUSD: microUSD), .upTo(microUSD: microUSD)]
+            return .refund(payment.rawValue, extents.randomElement(using: &random) ?? .rest, key: "rf\(step)")
+        case 23, 24:
+            let plan = ["FREE", "BASIC", "PRO"].randomElement(using: &random) ?? "FREE"
+            return Bool.random(using: &random)
+                ? .subscribe(plan, key: Bool.random(using: &random) ? "s\(step)" : nil) : .schedule(plan)
+        case 25: return .recordDue
         case 0...3:
             let expires: Timestamp? =
                 Bool.random(using: &random)
@@ -63,10 +79,10 @@ struct PropertyTests {
                     cacheWrite: .random(in: 0...5_000, using: &random),
                     cacheWriteHour: .random(in: 0...5_000, using: &random),
                     completion: .random(in: 0...120_000, using: &random))
-            else { return .expireDue }
+            else { return .recordDue }
             return .charge(ChargeRequest(request: request, outcome: .finished, report: UsageReport(usage: usage)))
         case 16:
-            guard let request = open.randomElement(using: &random) else { return .expireDue }
+            guard let request = open.randomElement(using: &random) else { return .recordDue }
             return .releaseHold(ReleaseHold(request: request, reason: .upstreamFailed))
         case 17:
             let number = Int.random(in: 0...max(1, requests), using: &random)
@@ -79,7 +95,9 @@ struct PropertyTests {
     }
 
     private func check(_ ledger: TestLedger) throws {
+        #expect(ledger.isComplete, "a decision is appended whole")
         for account in ledger.accounts.values where !account.id.isBook {
+            if let cycle = account.cycle { #expect(cycle.from <= cycle.until) }
             let grants = account.openGrants + account.closedGrants.values
             for grant in grants { #expect(grant.remaining >= .zero && grant.remaining <= grant.amount) }
             let remaining = grants.reduce(Int128(0)) { $0 + Int128($1.remaining.nanos) }
@@ -107,9 +125,10 @@ struct PropertyTests {
     func coding(seed: UInt64) throws {
         var random = SeededGenerator(seed: seed)
         var ledger = try TestLedger.standard()
+        try ledger.send(.setPlan(SetPlan(plan: .pro)))
         var requests = 0
         for step in 0..<150 {
-            ledger.now = ledger.now.advanced(bySeconds: 1000)
+            ledger.now = ledger.now.advanced(bySeconds: 100_000)
             _ = refusal { () throws(Refusal) in
                 try ledger.send(Self.action(step, &requests, ledger, .alice, &random))
             }

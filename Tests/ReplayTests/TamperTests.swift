@@ -43,6 +43,9 @@ struct TamperTests {
                     : .charge(ChargeRequest(request: request, outcome: .finished, report: UsageReport(usage: usage)))
                 _ = try await writer.submit(Command(account: account, action: action))
             }
+            let payment = try #require(PaymentID(rawValue: "test:\(name)"))
+            let pay = RecordPayment(payment: payment, purchase: .cycle(plan: "BASIC"), actor: "test")
+            _ = try await writer.submit(Command(account: account, action: .pay(pay)))
             let request = try #require(RequestID(rawValue: "req_\(name)_1"))
             let reversal = ReverseCharge(key: "r:\(name)", request: request, reason: "broken", actor: "test")
             _ = try await writer.submit(Command(account: account, action: .reverse(reversal)))
@@ -87,7 +90,7 @@ struct TamperTests {
         let path = folder.appending(path: "ledger.sqlite").path
         let sound = try Self.verify(path)
         #expect(sound.isSound, "\(sound.findings)")
-        #expect(sound.accounts == 2 && sound.events == 21)
+        #expect(sound.accounts == 2 && sound.events == 27)
         let rows = try DatabaseQueue(path: path).read { db in
             try Row.fetchAll(db, sql: "SELECT position, account, type, key, data, hash FROM events")
         }
@@ -132,11 +135,16 @@ struct TamperTests {
             "UPDATE usage_days SET cost_pico_usd = '1e3'", "UPDATE usage_log SET cost_pico_usd = cost_pico_usd || '0'",
             "UPDATE usage_log SET key_id = NULL", "UPDATE usage_log SET detail = 'other'",
             "UPDATE snapshots SET state = replace(state, '\"debt\":0', '\"debt\":5')",
-            "UPDATE snapshots SET state = '{}'", "UPDATE snapshots SET format = 2",
+            "UPDATE snapshots SET state = '{}'", "UPDATE snapshots SET format = 99",
             "UPDATE snapshots SET version = version + 1", "UPDATE snapshots SET version = version - 1",
             "UPDATE snapshots SET version = 1000", "UPDATE snapshots SET account = 'carol' WHERE account = 'bob'",
             "INSERT INTO balances SELECT 'carol', version, plan, blocked, opened_at, balance, debt, held, open_holds, granted, expired, charged, reversed, withdrawn FROM balances LIMIT 1",
             "UPDATE checkpoints SET position = 1000",
+            "UPDATE cycles SET ends_at = ends_at + 1 WHERE account = 'bob'", "UPDATE cycles SET due_at = due_at - 1",
+            "UPDATE cycles SET payment = NULL", "UPDATE cycles SET next_plan = 'BASIC'", "DELETE FROM cycles",
+            "UPDATE cycles SET account = 'carol' WHERE account = 'bob'",
+            "UPDATE payments SET refunded_credits = 1", "UPDATE payments SET grant_id = NULL", "DELETE FROM payments",
+            "INSERT INTO payments SELECT 'carol', payment, purchase, plan, credits, micro_usd, recorded_at, grant_id, 0, 0 FROM payments LIMIT 1",
         ])
     func altered(sql: String) async throws {
         let folder = try await Self.makeLedger()
@@ -147,7 +155,9 @@ struct TamperTests {
     /// Whoever can write the file can also make its tables anew, without the types that the schema promises.
     @Test(
         "tables without types that hold anything at all lead to findings and not to a crash",
-        arguments: ["balances", "grants", "snapshots", "checkpoints", "usage_log", "usage_days", "events"])
+        arguments: [
+            "balances", "grants", "cycles", "payments", "snapshots", "checkpoints", "usage_log", "usage_days", "events",
+        ])
     func untyped(table: String) async throws {
         let folder = try await Self.makeLedger()
         defer { try? FileManager.default.removeItem(at: folder) }

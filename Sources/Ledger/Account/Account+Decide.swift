@@ -44,34 +44,31 @@ extension Account {
         default: break
         }
         guard isOpen else { throw .accountUnknown }
-        // Nearly every command finds nothing that has lapsed, and then needs no copy of the account.
-        if !openGrants.contains(where: { $0.hasExpired(at: context.now) }), !command.canRevive {
-            return try rule(command.action, in: context)
-        }
+        let adopts = cycle == nil && command.needsCycle
+        // Nearly every command finds nothing that is due, and then needs no copy of the account.
+        if !isDue(at: context.now), !command.canRevive, !adopts { return try rule(command.action, in: context) }
         var after = self
-        var drafts = after.expire(at: context.now)
-        let own = try after.rule(command.action, in: context)
-        for draft in own { after.apply(draft.event, effectiveAt: draft.effectiveAt) }
+        var drafts = after.recordDue(at: context.now, plans: context.plans)
+        if adopts { drafts += after.applying(adopt(at: context.now, plans: context.plans)) }
+        let own = after.applying(try after.rule(command.action, in: context))
         drafts += own
         if !own.isEmpty { drafts += after.expire(at: context.now) }
-        return own.isEmpty && !command.isExpiry ? [] : drafts
+        return own.isEmpty && !command.isRecordOfDue ? [] : drafts
     }
 
-    /// Applies the expiries that are due, and gives them.
-    private mutating func expire(at instant: Timestamp) -> [Draft] {
-        dueExpiries(at: instant).map { grant in
-            let balance = Credits(clamping: totals.balance - Int128(grant.remaining.nanos))
-            let event = LedgerEvent.grantExpired(
-                GrantExpired(grant: grant.id, amount: grant.remaining, balance: balance))
-            let expiresAt = grant.expiresAt ?? instant
-            apply(event, effectiveAt: expiresAt)
-            return Draft(event: event, key: "expiry:\(id):\(grant.id):\(version)", effectiveAt: expiresAt)
-        }
+    private mutating func applying(_ drafts: [Draft]) -> [Draft] {
+        for draft in drafts { apply(draft.event, effectiveAt: draft.effectiveAt) }
+        return drafts
     }
 
     private func rule(_ action: Command.Action, in context: Context) throws(Refusal) -> [Draft] {
         switch action {
-        case .changePlan(let command): try changePlan(command, in: context)
+        case .pay(let command): try pay(command, key: command.key, in: context)
+        case .refund(let command): try refund(command, at: context.now)
+        case .failPayment(let command): try fail(command, at: context.now)
+        case .schedulePlan(let command): try schedule(command, in: context)
+        case .subscribe(let command): try subscribe(command, in: context)
+        case .importCycle(let command): try importCycle(command, in: context)
         case .grant(let command): try grant(command, at: context.now)
         case .adjust(let command): try adjust(command, at: context.now)
         case .placeHold(let command): try placeHold(command, in: context)
@@ -81,7 +78,7 @@ extension Account {
         case .block(let actor): try block(actor: actor, at: context.now)
         case .unblock(let actor): try unblock(actor: actor, at: context.now)
         case .importUsage(let command): try importUsage(command, at: context.now)
-        case .expireDue, .open, .setPrice, .removePrice, .setPlan: []
+        case .recordDue, .open, .setPrice, .removePrice, .setPlan: []
         }
     }
 
@@ -90,14 +87,10 @@ extension Account {
     private func open(plan name: String, in context: Context) throws(Refusal) -> [Draft] {
         if isOpen { return [] }
         guard let plan = context.plans.plans[name] else { throw .planUnknown(name: name) }
-        let event = AccountOpened(plan: plan.name, rate: plan.rate)
+        let event = AccountOpened(
+            plan: plan.name, rate: plan.rate,
+            first: AccountOpened.FirstCycle(terms: CycleTerms(plan), seconds: plan.cycleSeconds))
         return [Draft(event: .accountOpened(event), key: "open:\(id)", effectiveAt: context.now)]
-    }
-
-    private func changePlan(_ command: ChangePlan, in context: Context) throws(Refusal) -> [Draft] {
-        guard let plan = context.plans.plans[command.plan] else { throw .planUnknown(name: command.plan) }
-        let event = PlanChanged(plan: plan.name, rate: plan.rate)
-        return [Draft(event: .planChanged(event), key: command.key, effectiveAt: context.now)]
     }
 
     private func block(actor: String, at now: Timestamp) throws(Refusal) -> [Draft] {
@@ -123,6 +116,10 @@ extension Account {
         guard command.amount > .zero else { throw .amountNotPositive }
         let balance = try postedBalance(changedBy: Int128(command.amount.nanos))
         if let expiresAt = command.expiresAt, expiresAt <= now { throw .instantInThePast }
+        // Credits of a cycle come with the cycle.
+        guard command.source != .subscription, command.source != .monthlyFree else {
+            throw .invalidText(field: "source")
+        }
         if command.source == .openingBalance, command.key != GrantCredits.openingKey(command.reference ?? "") {
             throw .invalidKey
         }
@@ -294,7 +291,7 @@ extension Account {
 
     // MARK: Checks
 
-    private func postedBalance(changedBy change: Int128) throws(Refusal) -> Credits {
+    func postedBalance(changedBy change: Int128) throws(Refusal) -> Credits {
         // Each total fits as well, with room for the change: only grants and charges make them grow without bound.
         let largest = max(totals.granted, totals.charged) + max(change, -change)
         guard let nanos = Int64(exactly: totals.balance + change), Int64(exactly: largest) != nil else {
@@ -325,8 +322,16 @@ extension Command {
         if case .reverse = action { true } else { false }
     }
 
-    fileprivate var isExpiry: Bool {
-        if case .expireDue = action { true } else { false }
+    fileprivate var isRecordOfDue: Bool {
+        if case .recordDue = action { true } else { false }
+    }
+
+    /// Whether an account that has no cycle yet begins its first by it.
+    fileprivate var needsCycle: Bool {
+        switch action {
+        case .recordDue, .schedulePlan, .subscribe: true
+        default: false
+        }
     }
 }
 

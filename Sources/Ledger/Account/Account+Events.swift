@@ -71,11 +71,21 @@ public struct RequestOrigin: Hashable, Sendable {
 public struct AccountOpened: Hashable, Sendable {
     public let plan: String
     public let rate: CreditRate
+    /// The first cycle; nil in accounts that were opened before there were cycles (`account_opened.v1`).
+    public let first: FirstCycle?
+
+    public struct FirstCycle: Hashable, Sendable {
+        public let terms: CycleTerms
+        public let seconds: Int64
+    }
 }
 
+/// The account is on another plan within its cycle.
 public struct PlanChanged: Hashable, Sendable {
     public let plan: String
     public let rate: CreditRate
+    /// The terms that the rest of the cycle has; nil where an older version changed the name and the rate only.
+    public let terms: CycleTerms?
 }
 
 public struct CreditsGranted: Hashable, Sendable {
@@ -290,6 +300,11 @@ public indirect enum LedgerEvent: Hashable, Sendable {
     case priceSet(PriceSet)
     case priceRemoved(PriceRemoved)
     case planSet(PlanSet)
+    case renewalEvaluated(RenewalEvaluated)
+    case planScheduled(PlanScheduled)
+    case paymentRecorded(PaymentRecorded)
+    case paymentRefunded(PaymentRefunded)
+    case paymentFailed(PaymentFailed)
 }
 
 /// What a decision wants appended: an event, the key that makes it unique, and the instant from which it counts.

@@ -5,7 +5,7 @@ import WireJSON
 
 extension Account {
     /// The version of the snapshots' form. A snapshot of another version is ignored, and the account folded from its events.
-    public static let snapshotFormat: Int64 = 1
+    public static let snapshotFormat: Int64 = 2
 
     /// The account as bytes; the same account always gives the same bytes.
     public func snapshot() -> [UInt8] {
@@ -33,6 +33,7 @@ extension Account {
             json.optional("expires_at", grant.expiresAt?.microseconds)
             json.field("remaining", grant.remaining.nanos)
             json.field("debt_repaid", grant.debtRepaid.nanos)
+            json.field("expired", grant.expired.nanos)
             json.endObject()
         }
         json.endArray()
@@ -53,6 +54,20 @@ extension Account {
             json.field("amount", amount.nanos)
             json.endObject()
         }
+        json.endArray()
+        if let cycle { json.encode(cycle) }
+        json.optional("next_plan", nextPlan)
+        json.name("payments")
+        json.beginArray()
+        for payment in payments.values.sorted(by: { $0.id.rawValue < $1.id.rawValue }) {
+            json.beginObject()
+            payment.encode(into: &json)
+            json.endObject()
+        }
+        json.endArray()
+        json.name("prepaid")
+        json.beginArray()
+        for payment in prepaid { json.value(payment.rawValue) }
         json.endArray()
         json.endObject()
         return json.bytes
@@ -88,13 +103,14 @@ extension Account {
         try json.enterArray()
         while try json.nextElement() {
             try json.enterObject()
-            grants.append(
-                Grant(
-                    id: try json.integer(field: "id"), pool: try json.value(field: "pool", Pool.init(rawValue:)),
-                    source: try json.value(field: "source", GrantSource.init(rawValue:)),
-                    amount: try json.credits("amount"),
-                    expiresAt: try json.optionalInteger(field: "expires_at").map(Timestamp.init(microseconds:)),
-                    remaining: try json.credits("remaining"), debtRepaid: try json.credits("debt_repaid")))
+            var grant = Grant(
+                id: try json.integer(field: "id"), pool: try json.value(field: "pool", Pool.init(rawValue:)),
+                source: try json.value(field: "source", GrantSource.init(rawValue:)),
+                amount: try json.credits("amount"),
+                expiresAt: try json.optionalInteger(field: "expires_at").map(Timestamp.init(microseconds:)),
+                remaining: try json.credits("remaining"), debtRepaid: try json.credits("debt_repaid"))
+            grant.expired = try json.credits("expired")
+            grants.append(grant)
             try json.leaveObject()
         }
         var holds: [Hold] = []
@@ -115,15 +131,88 @@ extension Account {
             reversals[request] = try json.credits("amount")
             try json.leaveObject()
         }
+        let cycle = json.optionalField("cycle") ? try json.cycle() : nil
+        let nextPlan = try json.optionalString(field: "next_plan")
+        var payments: [RecordedPayment] = []
+        try json.field("payments")
+        try json.enterArray()
+        while try json.nextElement() {
+            try json.enterObject()
+            payments.append(try RecordedPayment(from: &json))
+            try json.leaveObject()
+        }
+        var prepaid: [PaymentID] = []
+        try json.field("prepaid")
+        try json.enterArray()
+        while try json.nextElement() {
+            guard let payment = PaymentID(rawValue: try json.string()) else {
+                throw JSONError(.unexpectedField, at: json.offset)
+            }
+            prepaid.append(payment)
+        }
         try json.leaveObject()
         try json.end()
         self.init(
             id: id, version: version, plan: plan, rate: rate, openedAt: openedAt, isBlocked: blocked, grants: grants,
-            debt: debt, holds: holds, reversals: reversals, totals: totals)
+            debt: debt, holds: holds, reversals: reversals, cycle: cycle, nextPlan: nextPlan, payments: payments,
+            prepaid: prepaid, totals: totals)
+    }
+}
+
+extension RecordedPayment {
+    fileprivate func encode(into json: inout JSONWriter) {
+        json.field("id", id.rawValue)
+        json.field("purchase", kind.rawValue)
+        json.optional("plan", plan)
+        json.field("credits", credits.nanos)
+        json.field("micro_usd", microUSD)
+        json.field("recorded_at", recordedAt.microseconds)
+        json.optional("grant", grant)
+        json.field("refunded_micro_usd", refundedMicroUSD)
+        json.field("refunded_credits", refundedCredits.nanos)
+    }
+
+    fileprivate init(from json: inout JSONScanner) throws(JSONError) {
+        id = try json.payment("id")
+        kind = try json.value(field: "purchase", PurchaseKind.init(rawValue:))
+        plan = try json.optionalString(field: "plan")
+        credits = try json.credits("credits")
+        microUSD = try json.integer(field: "micro_usd")
+        recordedAt = try json.instant("recorded_at")
+        grant = try json.optionalInteger(field: "grant")
+        refundedMicroUSD = try json.integer(field: "refunded_micro_usd")
+        refundedCredits = try json.credits("refunded_credits")
+    }
+}
+
+extension JSONWriter {
+    fileprivate mutating func encode(_ cycle: Cycle) {
+        name("cycle")
+        beginObject()
+        field("number", cycle.number)
+        field("from", cycle.from.microseconds)
+        field("until", cycle.until.microseconds)
+        cycle.terms.encode(into: &self)
+        optional("payment", cycle.payment?.rawValue)
+        field("grace", cycle.isGrace)
+        endObject()
     }
 }
 
 extension JSONScanner {
+    fileprivate mutating func cycle() throws(JSONError) -> Cycle {
+        try enterObject()
+        let number = try integer(field: "number")
+        let from = try instant("from")
+        let until = try instant("until")
+        let terms = try CycleTerms(from: &self)
+        let payment = try optionalPayment("payment")
+        try field("grace")
+        let isGrace = try bool()
+        try leaveObject()
+        return Cycle(number: number, from: from, until: until, terms: terms, payment: payment, isGrace: isGrace)
+    }
+
     fileprivate mutating func wideInteger(field name: StaticString) throws(JSONError) -> Int128 {
         try field(name)
         return try wideInteger()

@@ -9,6 +9,8 @@ public struct Grant: Hashable, Sendable {
     public internal(set) var remaining: Credits
     /// What of it went into repaying debt.
     public internal(set) var debtRepaid: Credits
+    /// What of it has expired, over all times that it did.
+    public internal(set) var expired = Credits.zero
 
     /// Whether it cannot be spent any more at `instant`: a grant expires at the very instant it names.
     public func hasExpired(at instant: Timestamp) -> Bool {
@@ -75,6 +77,14 @@ public struct Account: Hashable, Sendable {
     public private(set) var held = Credits.zero
     /// What has been reversed of a charge so far.
     public private(set) var reversals: [RequestID: Credits] = [:]
+    /// The running cycle; nil in accounts that were opened before there were cycles, until their first begins.
+    public private(set) var cycle: Cycle?
+    /// The plan that was asked for from the next boundary on; nil: the one that it is on.
+    public private(set) var nextPlan: String?
+    /// Payments, by id.
+    public private(set) var payments: [PaymentID: RecordedPayment] = [:]
+    /// Payments for cycles that have not begun, in the order in which they are used.
+    public private(set) var prepaid: [PaymentID] = []
     public private(set) var totals = Totals()
 
     /// The sums over an account's history, which explain its balance.
@@ -145,6 +155,15 @@ public struct Account: Hashable, Sendable {
         }
     }
 
+    /// The earliest instant at which something of the account is due: a boundary, or an expiry. nil: nothing ever is.
+    ///
+    /// An account without a cycle is due from its opening on: its first is to begin.
+    public var nextDue: Timestamp? {
+        guard let openedAt else { return nil }
+        guard let cycle else { return openedAt }
+        return openGrants.reduce(cycle.until) { due, grant in grant.expiresAt.map { min(due, $0) } ?? due }
+    }
+
     // MARK: Fold
 
     /// Applies the next event. It never fails; amounts saturate, which ``Auditor`` reports.
@@ -155,9 +174,18 @@ public struct Account: Hashable, Sendable {
             plan = event.plan
             rate = event.rate
             openedAt = effectiveAt
+            cycle = event.first.map { first in
+                Cycle(
+                    number: 0, from: effectiveAt, until: effectiveAt.advanced(bySeconds: first.seconds),
+                    terms: first.terms, payment: nil, isGrace: false)
+            }
         case .planChanged(let event):
             plan = event.plan
             rate = event.rate
+            if let terms = event.terms {
+                cycle?.terms = terms
+                nextPlan = nil
+            }
         case .creditsGranted(let event):
             totals.granted += Int128(event.amount.nanos)
             debt = saturating(debt, minus: event.debtRepaid)
@@ -166,8 +194,12 @@ public struct Account: Hashable, Sendable {
                     id: version, pool: event.pool, source: event.source, amount: event.amount,
                     expiresAt: event.expiresAt, remaining: saturating(event.amount, minus: event.debtRepaid),
                     debtRepaid: event.debtRepaid))
+            link(grant: version, to: event)
         case .grantExpired(let event):
             totals.expired += Int128(event.amount.nanos)
+            if let index = openGrants.firstIndex(where: { $0.id == event.grant }) {
+                openGrants[index].expired = saturating(openGrants[index].expired, plus: event.amount)
+            }
             take([Allocation(grant: event.grant, amount: event.amount)])
         case .holdPlaced(let event):
             holds[event.request] = Hold(placed: event, placedAt: effectiveAt)
@@ -192,7 +224,59 @@ public struct Account: Hashable, Sendable {
         case .accountUnblocked: isBlocked = false
         // History that was paid for elsewhere: it changes nothing of what the account has.
         case .usageImported: break
-        case .priceSet, .priceRemoved, .planSet: break
+        case .renewalEvaluated(let event): begin(event)
+        case .planScheduled(let event): nextPlan = event.plan == plan ? nil : event.plan
+        case .paymentRecorded(let event): record(event, at: effectiveAt)
+        case .paymentRefunded(let event): refund(event)
+        case .paymentFailed, .priceSet, .priceRemoved, .planSet: break
+        }
+    }
+
+    private mutating func begin(_ event: RenewalEvaluated) {
+        cycle = Cycle(
+            number: event.cycle, from: event.from, until: event.until, terms: event.terms, payment: event.payment,
+            isGrace: event.outcome == .unpaid)
+        // A payment is for the plan that somebody wants now; what waits for a later boundary waits on where one paid ahead.
+        if event.outcome == .started || nextPlan == event.terms.plan || event.outcome == .lapsed { nextPlan = nil }
+        plan = event.terms.plan
+        rate = event.terms.rate
+        if let payment = event.payment { prepaid.removeAll { $0 == payment } }
+    }
+
+    private mutating func record(_ event: PaymentRecorded, at instant: Timestamp) {
+        payments[event.payment] = RecordedPayment(
+            id: event.payment, kind: event.kind, plan: event.plan, credits: event.credits, microUSD: event.microUSD,
+            recordedAt: instant)
+        guard event.kind == .cycle else { return }
+        prepaid.append(event.payment)
+        // A portal's word is one about the plan, too.
+        if event.payment.isPortalsWord, event.plan == plan { nextPlan = nil }
+    }
+
+    /// A grant that a payment led to names it.
+    private mutating func link(grant: GrantID, to event: CreditsGranted) {
+        guard event.source == .purchase || event.source == .subscription,
+            let payment = event.reference.flatMap(PaymentID.init(rawValue:)), payments[payment]?.grant == nil
+        else { return }
+        payments[payment]?.grant = grant
+    }
+
+    private mutating func refund(_ event: PaymentRefunded) {
+        let taken = event.taken.reduce(Int128(0)) { $0 + Int128($1.amount.nanos) }
+        totals.withdrawn += taken + Int128(event.debtAdded.nanos)
+        take(event.taken)
+        debt = saturating(debt, plus: event.debtAdded)
+        guard var payment = payments[event.payment] else { return }
+        let (sum, overflow) = payment.refundedMicroUSD.addingReportingOverflow(event.microUSD)
+        payment.refundedMicroUSD = overflow ? payment.microUSD : sum
+        payment.refundedCredits = saturating(payment.refundedCredits, plus: event.credits)
+        payments[event.payment] = payment
+        guard payment.isRefunded else { return }
+        prepaid.removeAll { $0 == event.payment }
+        // A cycle that nobody has paid for any more ends at its boundary, and nothing is waited for then.
+        if cycle?.payment == event.payment {
+            cycle?.payment = nil
+            nextPlan = plan == Plan.freeName ? nil : Plan.freeName
         }
     }
 
@@ -243,7 +327,8 @@ public struct Account: Hashable, Sendable {
     /// An account as a snapshot has it.
     init(
         id: AccountID, version: Int64, plan: String?, rate: CreditRate, openedAt: Timestamp?, isBlocked: Bool,
-        grants: [Grant], debt: Credits, holds: [Hold], reversals: [RequestID: Credits], totals: Totals
+        grants: [Grant], debt: Credits, holds: [Hold], reversals: [RequestID: Credits], cycle: Cycle?,
+        nextPlan: String?, payments: [RecordedPayment], prepaid: [PaymentID], totals: Totals
     ) {
         self.id = id
         self.version = version
@@ -253,6 +338,10 @@ public struct Account: Hashable, Sendable {
         self.isBlocked = isBlocked
         self.debt = debt
         self.reversals = reversals
+        self.cycle = cycle
+        self.nextPlan = nextPlan
+        self.prepaid = prepaid
+        for payment in payments { self.payments[payment.id] = payment }
         self.totals = totals
         for grant in grants { file(grant) }
         for hold in holds {

@@ -15,12 +15,21 @@ public struct Command: Hashable, Sendable {
     public enum Action: Hashable, Sendable {
         /// Opens the account on a plan; nothing where it is open.
         case open(plan: String)
-        case changePlan(ChangePlan)
+        /// Records a payment and what it buys.
+        case pay(RecordPayment)
+        /// Gives a payment back, whole or in part.
+        case refund(RefundPayment)
+        case failPayment(RecordPaymentFailure)
+        /// Puts the account on a plan from its next boundary on.
+        case schedulePlan(SchedulePlan)
+        /// What a portal tells of a subscription, without a payment's name.
+        case subscribe(Subscribe)
+        case importCycle(ImportCycle)
         case grant(GrantCredits)
         /// Adds (into `TOPUP`, without expiry) or withdraws credits by an operator's decision.
         case adjust(AdjustCredits)
-        /// Records the expiries that are due.
-        case expireDue
+        /// Records what is due: expiries and renewals. An account that has no cycle yet begins its first.
+        case recordDue
         case placeHold(PlaceHold)
         case releaseHold(ReleaseHold)
         case charge(ChargeRequest)
@@ -47,7 +56,12 @@ public struct Command: Hashable, Sendable {
     public var key: String? {
         switch action {
         case .open: "open:\(account)"
-        case .changePlan(let command): command.key
+        case .pay(let command): command.key
+        case .refund(let command): command.key
+        case .failPayment(let command): command.key
+        case .schedulePlan(let command): command.key
+        case .subscribe(let command): command.key
+        case .importCycle(let command): command.key
         case .grant(let command): command.key
         case .adjust(let command): command.key
         case .placeHold(let command): Self.holdKey(command.request)
@@ -58,7 +72,7 @@ public struct Command: Hashable, Sendable {
         case .removePrice(let command): command.key
         case .setPlan(let command): command.key
         case .importUsage(let command): command.key
-        case .expireDue, .block, .unblock: nil
+        case .recordDue, .block, .unblock: nil
         }
     }
 
@@ -84,7 +98,18 @@ public struct Command: Hashable, Sendable {
         switch (action, recorded.event) {
         // Opening is asked for by every door that an account can come by, each with its own default plan.
         case (.open, .accountOpened): return true
-        case (.changePlan(let command), .planChanged(let event)): return command.plan == event.plan
+        case (.pay(let command), .paymentRecorded(let event)):
+            return command.payment == event.payment && command.purchase.isSame(as: event)
+        case (.refund(let command), .paymentRefunded(let event)):
+            if case .part(let microUSD) = command.extent, microUSD != event.microUSD { return false }
+            return command.payment == event.payment
+        case (.failPayment(let command), .paymentFailed(let event)): return command.payment == event.payment
+        case (.schedulePlan(let command), .planScheduled(let event)): return command.plan == event.plan
+        // What it led to depends on what the account was; it was asked for the same plan.
+        case (.subscribe(let command), .paymentRecorded(let event)): return command.plan == event.plan
+        case (.subscribe(let command), .planScheduled(let event)): return command.plan == event.plan
+        case (.importCycle(let command), .paymentRecorded(let event)):
+            return command.payment == event.payment && command.plan == event.plan
         case (.grant(let command), .creditsGranted(let event)):
             return command.pool == event.pool && command.source == event.source && command.amount == event.amount
                 && command.expiresAt == event.expiresAt && command.reference == event.reference
@@ -116,16 +141,6 @@ public struct Command: Hashable, Sendable {
             return command.usage == event && command.at == recorded.effectiveAt
         default: return false
         }
-    }
-}
-
-public struct ChangePlan: Hashable, Sendable {
-    public let key: String
-    public let plan: String
-
-    public init(key: String, plan: String) {
-        self.key = key
-        self.plan = plan
     }
 }
 

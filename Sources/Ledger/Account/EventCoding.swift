@@ -8,7 +8,7 @@ extension LedgerEvent {
     /// The stable wire name with its schema version.
     public var type: String {
         switch self {
-        case .accountOpened: "account_opened.v1"
+        case .accountOpened(let event): event.first == nil ? "account_opened.v1" : "account_opened.v2"
         case .planChanged: "plan_changed.v1"
         case .creditsGranted: "credits_granted.v1"
         case .grantExpired: "grant_expired.v1"
@@ -23,6 +23,11 @@ extension LedgerEvent {
         case .priceSet: "price_set.v1"
         case .priceRemoved: "price_removed.v1"
         case .planSet: "plan_set.v1"
+        case .renewalEvaluated: "renewal_evaluated.v1"
+        case .planScheduled: "plan_scheduled.v1"
+        case .paymentRecorded: "payment_recorded.v1"
+        case .paymentRefunded: "payment_refunded.v1"
+        case .paymentFailed: "payment_failed.v1"
         }
     }
 
@@ -31,12 +36,8 @@ extension LedgerEvent {
         var json = JSONWriter()
         json.beginObject()
         switch self {
-        case .accountOpened(let event):
-            json.field("plan", event.plan)
-            json.field("micro_credits_per_usd", event.rate.microsPerUSD)
-        case .planChanged(let event):
-            json.field("plan", event.plan)
-            json.field("micro_credits_per_usd", event.rate.microsPerUSD)
+        case .accountOpened(let event): event.encode(into: &json)
+        case .planChanged(let event): event.encode(into: &json)
         case .creditsGranted(let event): event.encode(into: &json)
         case .grantExpired(let event):
             json.field("grant", event.grant)
@@ -70,6 +71,11 @@ extension LedgerEvent {
             json.field("valid_from", event.validFrom.microseconds)
             json.field("actor", event.actor)
         case .planSet(let event): event.plan.encode(into: &json)
+        case .renewalEvaluated(let event): event.encode(into: &json)
+        case .planScheduled(let event): event.encode(into: &json)
+        case .paymentRecorded(let event): event.encode(into: &json)
+        case .paymentRefunded(let event): event.encode(into: &json)
+        case .paymentFailed(let event): event.encode(into: &json)
         }
         json.endObject()
         return json.bytes
@@ -98,10 +104,23 @@ extension LedgerEvent {
                     GrantExpired(
                         grant: try json.integer(field: "grant"), amount: try json.credits("amount"),
                         balance: try json.credits("balance")))
+            } else if name.equals(all, "renewal_evaluated.v1") {
+                self = .renewalEvaluated(try RenewalEvaluated(from: &json))
+            } else if name.equals(all, "account_opened.v2") {
+                self = .accountOpened(try AccountOpened(from: &json))
             } else if name.equals(all, "account_opened.v1") {
-                self = .accountOpened(AccountOpened(plan: try json.string(field: "plan"), rate: try json.rate()))
+                self = .accountOpened(
+                    AccountOpened(plan: try json.string(field: "plan"), rate: try json.rate(), first: nil))
             } else if name.equals(all, "plan_changed.v1") {
-                self = .planChanged(PlanChanged(plan: try json.string(field: "plan"), rate: try json.rate()))
+                self = .planChanged(try PlanChanged(from: &json))
+            } else if name.equals(all, "plan_scheduled.v1") {
+                self = .planScheduled(try PlanScheduled(from: &json))
+            } else if name.equals(all, "payment_recorded.v1") {
+                self = .paymentRecorded(try PaymentRecorded(from: &json))
+            } else if name.equals(all, "payment_refunded.v1") {
+                self = .paymentRefunded(try PaymentRefunded(from: &json))
+            } else if name.equals(all, "payment_failed.v1") {
+                self = .paymentFailed(try PaymentFailed(from: &json))
             } else if name.equals(all, "charge_reversed.v1") {
                 self = .chargeReversed(try ChargeReversed(from: &json))
             } else if name.equals(all, "credits_withdrawn.v1") {
@@ -164,335 +183,5 @@ public enum EventCodingError: Error, Equatable, Sendable, CustomStringConvertibl
         case .invalidAccount(let account): "'\(account)' is no account id"
         case .malformedData(let type, let error): "the data of an event '\(type)' are malformed: \(error)"
         }
-    }
-}
-
-// MARK: - Payloads
-
-extension CreditsGranted {
-    fileprivate func encode(into json: inout JSONWriter) {
-        json.field("pool", pool.rawValue)
-        json.field("source", source.rawValue)
-        json.field("amount", amount.nanos)
-        json.optional("expires_at", expiresAt?.microseconds)
-        json.optional("reference", reference)
-        json.optional("reason", reason)
-        json.optional("actor", actor)
-        json.field("debt_repaid", debtRepaid.nanos)
-        json.field("balance", balance.nanos)
-    }
-
-    fileprivate init(from json: inout JSONScanner) throws(JSONError) {
-        pool = try json.value(field: "pool", Pool.init(rawValue:))
-        source = try json.value(field: "source", GrantSource.init(rawValue:))
-        amount = try json.credits("amount")
-        expiresAt = try json.optionalInteger(field: "expires_at").map(Timestamp.init(microseconds:))
-        reference = try json.optionalString(field: "reference")
-        reason = try json.optionalString(field: "reason")
-        actor = try json.optionalString(field: "actor")
-        debtRepaid = try json.credits("debt_repaid")
-        balance = try json.credits("balance")
-    }
-}
-
-extension RequestOrigin {
-    func encode(into json: inout JSONWriter) {
-        json.field("model", model)
-        json.optional("key_id", keyID)
-        json.field("endpoint", endpoint)
-    }
-
-    init(from json: inout JSONScanner) throws(JSONError) {
-        model = try json.string(field: "model")
-        keyID = try json.optionalString(field: "key_id")
-        endpoint = try json.string(field: "endpoint")
-    }
-}
-
-extension HoldPlaced {
-    func encode(into json: inout JSONWriter) {
-        json.field("request", request.rawValue)
-        origin.encode(into: &json)
-        json.field("prompt_bound", promptBound)
-        json.field("output_bound", outputBound)
-        json.field("wanted_output", wantedOutput)
-        if searchBound > 0 { json.field("search_bound", searchBound) }
-        if writesCache { json.field("writes_cache", true) }
-        json.encode("price", priced)
-        json.field("micro_credits_per_usd", rate.microsPerUSD)
-        json.field("amount", amount.nanos)
-    }
-
-    init(from json: inout JSONScanner) throws(JSONError) {
-        request = try json.value(field: "request", RequestID.init(rawValue:))
-        origin = try RequestOrigin(from: &json)
-        promptBound = try json.integer(field: "prompt_bound")
-        outputBound = try json.integer(field: "output_bound")
-        wantedOutput = try json.integer(field: "wanted_output")
-        searchBound = try json.optionalInteger(field: "search_bound") ?? 0
-        writesCache = json.optionalField("writes_cache") ? try json.bool() : false
-        priced = try json.priceInForce("price")
-        rate = try json.rate()
-        amount = try json.credits("amount")
-    }
-}
-
-extension HoldReleased {
-    fileprivate init(from json: inout JSONScanner) throws(JSONError) {
-        request = try json.value(field: "request", RequestID.init(rawValue:))
-        origin = try RequestOrigin(from: &json)
-        amount = try json.credits("amount")
-        reason = try json.value(field: "reason", ReleaseReason.init(rawValue:))
-        upstreamStatus = try json.optionalInteger(field: "upstream_status")
-    }
-}
-
-extension RequestCharged {
-    fileprivate func encode(into json: inout JSONWriter) {
-        json.field("request", request.rawValue)
-        origin.encode(into: &json)
-        json.field("outcome", outcome.rawValue)
-        report.encode(into: &json)
-        json.encode("price", priced)
-        json.field("micro_credits_per_usd", rate.microsPerUSD)
-        json.field("cost_pico_usd", costPicoUSD)
-        json.field("credits", credits.nanos)
-        json.encode("allocations", allocations)
-        json.field("shortfall", shortfall.nanos)
-        json.field("balance", balance.nanos)
-    }
-
-    fileprivate init(from json: inout JSONScanner) throws(JSONError) {
-        request = try json.value(field: "request", RequestID.init(rawValue:))
-        origin = try RequestOrigin(from: &json)
-        outcome = try json.value(field: "outcome", Outcome.init(rawValue:))
-        report = try UsageReport(from: &json)
-        priced = try json.priceInForce("price")
-        rate = try json.rate()
-        try json.field("cost_pico_usd")
-        costPicoUSD = try json.wideInteger()
-        credits = try json.credits("credits")
-        allocations = try json.allocations("allocations")
-        shortfall = try json.credits("shortfall")
-        balance = try json.credits("balance")
-    }
-}
-
-extension UsageReport {
-    fileprivate func encode(into json: inout JSONWriter) {
-        json.optional("served_model", servedModel)
-        json.field("prompt_tokens", usage.prompt)
-        json.field("cached_tokens", usage.cached)
-        json.field("cache_write_tokens", usage.cacheWrite)
-        json.field("cache_write_1h_tokens", usage.cacheWriteHour)
-        json.field("completion_tokens", usage.completion)
-        if usage.searches > 0 { json.field("web_searches", usage.searches) }
-        json.field("estimated", isEstimated)
-        if !flags.isEmpty {
-            json.name("flags")
-            json.beginArray()
-            for flag in flags { json.value(flag.rawValue) }
-            json.endArray()
-        }
-        if let costPicoUSD { json.field("provider_cost_pico_usd", costPicoUSD) }
-        if let raw {
-            json.name("raw_usage")
-            json.raw(raw)
-        }
-    }
-
-    fileprivate init(from json: inout JSONScanner) throws(JSONError) {
-        servedModel = try json.optionalString(field: "served_model")
-        let start = json.offset
-        let usage = Usage(
-            prompt: try json.integer(field: "prompt_tokens"), cached: try json.integer(field: "cached_tokens"),
-            cacheWrite: try json.integer(field: "cache_write_tokens"),
-            cacheWriteHour: try json.integer(field: "cache_write_1h_tokens"),
-            completion: try json.integer(field: "completion_tokens"),
-            searches: try json.optionalInteger(field: "web_searches") ?? 0)
-        guard let usage else { throw JSONError(.invalidNumber, at: start) }
-        self.usage = usage
-        try json.field("estimated")
-        let estimated = try json.bool()
-        var flags: [UsageFlag] = []
-        if json.optionalField("flags") {
-            try json.enterArray()
-            while try json.nextElement() {
-                guard let flag = UsageFlag(rawValue: try json.string()) else {
-                    throw JSONError(.unexpectedField, at: json.offset)
-                }
-                flags.append(flag)
-            }
-        }
-        guard flags.contains(.estimated) == estimated else { throw JSONError(.unexpectedField, at: json.offset) }
-        self.flags = flags
-        costPicoUSD = json.optionalField("provider_cost_pico_usd") ? try json.wideInteger() : nil
-        raw = json.optionalField("raw_usage") ? Array(json.bytes(try json.skip())) : nil
-    }
-}
-
-extension ChargeReversed {
-    fileprivate func encode(into json: inout JSONWriter) {
-        json.field("request", request.rawValue)
-        json.field("amount", amount.nanos)
-        json.encode("restored", restored)
-        json.field("debt_reduced", debtReduced.nanos)
-        json.encode("repayments_returned", repaymentsReturned)
-        json.field("reason", reason)
-        json.field("actor", actor)
-        json.field("balance", balance.nanos)
-    }
-
-    fileprivate init(from json: inout JSONScanner) throws(JSONError) {
-        request = try json.value(field: "request", RequestID.init(rawValue:))
-        amount = try json.credits("amount")
-        restored = try json.allocations("restored")
-        debtReduced = try json.credits("debt_reduced")
-        repaymentsReturned = try json.allocations("repayments_returned")
-        reason = try json.string(field: "reason")
-        actor = try json.string(field: "actor")
-        balance = try json.credits("balance")
-    }
-}
-
-extension TokenRates {
-    fileprivate func encode(into json: inout JSONWriter) {
-        json.field("input", input)
-        json.field("output", output)
-        json.optional("cached", cached)
-        json.optional("cache_write", cacheWrite)
-        json.optional("cache_write_1h", cacheWriteHour)
-    }
-
-    fileprivate init(from json: inout JSONScanner) throws(JSONError) {
-        let start = json.offset
-        let rates = TokenRates(
-            input: try json.integer(field: "input"), output: try json.integer(field: "output"),
-            cached: try json.optionalInteger(field: "cached"),
-            cacheWrite: try json.optionalInteger(field: "cache_write"),
-            cacheWriteHour: try json.optionalInteger(field: "cache_write_1h"))
-        guard let rates else { throw JSONError(.invalidNumber, at: start) }
-        self = rates
-    }
-}
-
-extension Price {
-    func encode(into json: inout JSONWriter) {
-        rates.encode(into: &json)
-        if let longContext {
-            json.name("long_context")
-            json.beginObject()
-            json.field("above", longContext.above)
-            longContext.rates.encode(into: &json)
-            json.endObject()
-        }
-        json.optional("web_search", webSearch)
-    }
-
-    init(from json: inout JSONScanner) throws(JSONError) {
-        let start = json.offset
-        let rates = try TokenRates(from: &json)
-        var tier: LongContext?
-        if json.optionalField("long_context") {
-            try json.enterObject()
-            tier = LongContext(above: try json.integer(field: "above"), rates: try TokenRates(from: &json))
-            guard tier != nil else { throw JSONError(.invalidNumber, at: start) }
-            try json.leaveObject()
-        }
-        let webSearch = try json.optionalInteger(field: "web_search")
-        guard let price = Price(rates: rates, longContext: tier, webSearch: webSearch) else {
-            throw JSONError(.invalidNumber, at: start)
-        }
-        self = price
-    }
-}
-
-// MARK: - Shared shapes
-
-extension JSONWriter {
-    mutating func encode(_ key: StaticString, _ allocations: [Allocation]) {
-        name(key)
-        beginArray()
-        for allocation in allocations {
-            beginArray()
-            value(allocation.grant)
-            value(allocation.amount.nanos)
-            endArray()
-        }
-        endArray()
-    }
-
-    mutating func encode(_ key: StaticString, _ priced: PriceInForce) {
-        name(key)
-        beginObject()
-        field("version", priced.version)
-        priced.price.encode(into: &self)
-        endObject()
-    }
-}
-
-extension JSONScanner {
-    @inline(__always)
-    mutating func integer(field name: StaticString) throws(JSONError) -> Int64 {
-        try field(name)
-        return try integer()
-    }
-
-    @inline(__always)
-    mutating func optionalInteger(field name: StaticString) throws(JSONError) -> Int64? {
-        optionalField(name) ? try integer() : nil
-    }
-
-    @inline(__always)
-    mutating func string(field name: StaticString) throws(JSONError) -> String {
-        try field(name)
-        return try string()
-    }
-
-    @inline(__always)
-    mutating func optionalString(field name: StaticString) throws(JSONError) -> String? {
-        optionalField(name) ? try string() : nil
-    }
-
-    @inline(__always)
-    mutating func value<T>(field name: StaticString, _ parse: (String) -> T?) throws(JSONError) -> T {
-        guard let value = parse(try string(field: name)) else { throw JSONError(.unexpectedField, at: offset) }
-        return value
-    }
-
-    @inline(__always)
-    mutating func credits(_ name: StaticString) throws(JSONError) -> Credits {
-        Credits(nanos: try integer(field: name))
-    }
-
-    mutating func rate() throws(JSONError) -> CreditRate {
-        guard let rate = CreditRate(microsPerUSD: try integer(field: "micro_credits_per_usd")) else {
-            throw JSONError(.invalidNumber, at: offset)
-        }
-        return rate
-    }
-
-    mutating func allocations(_ name: StaticString) throws(JSONError) -> [Allocation] {
-        try field(name)
-        try enterArray()
-        var allocations: [Allocation] = []
-        while try nextElement() {
-            try enterArray()
-            guard try nextElement() else { throw JSONError(.unexpectedField, at: offset) }
-            let grant = try integer()
-            guard try nextElement() else { throw JSONError(.unexpectedField, at: offset) }
-            allocations.append(Allocation(grant: grant, amount: Credits(nanos: try integer())))
-            guard try !nextElement() else { throw JSONError(.unexpectedField, at: offset) }
-        }
-        return allocations
-    }
-
-    mutating func priceInForce(_ name: StaticString) throws(JSONError) -> PriceInForce {
-        try field(name)
-        try enterObject()
-        let version = try integer(field: "version")
-        let price = try Price(from: &self)
-        try leaveObject()
-        return PriceInForce(version: version, price: price)
     }
 }

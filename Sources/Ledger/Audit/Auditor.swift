@@ -24,6 +24,15 @@ public struct Auditor {
             Finding(position: recorded.position, account: recorded.account.rawValue, check: check, detail: detail)
         }
     }
+
+    /// What is missing at the end of the events: what a decision led to is appended at once, and so must not be half there.
+    public func unfinished() -> Finding? {
+        rules.expected.keys.min { $0.rawValue < $1.rawValue }.map { account in
+            Finding(
+                position: nil, account: account.rawValue, check: .rule,
+                detail: "the last decision about the account lacks events")
+        }
+    }
 }
 
 /// What an audit holds an event against: the rules, and the books as folded so far.
@@ -33,6 +42,8 @@ private struct AuditRules {
     private var prices = PriceBook()
     private var plans = PlanBook()
     private let settlement: (RequestID) -> RecordedEvent?
+    /// What must come next in the streams of accounts: the rest of a decision of several events.
+    private(set) var expected: [AccountID: ArraySlice<Draft>] = [:]
 
     init(settlement: @escaping (RequestID) -> RecordedEvent?) {
         self.settlement = settlement
@@ -46,7 +57,7 @@ private struct AuditRules {
 
     /// Checks an event of the plans and applies it.
     mutating func checkPlan(_ recorded: RecordedEvent) -> Problem? {
-        defer { plans.apply(recorded.event) }
+        defer { plans.apply(recorded.event, effectiveAt: recorded.effectiveAt) }
         return recorded.version == plans.version + 1 ? nil : (.version, "expected version \(plans.version + 1)")
     }
 
@@ -65,11 +76,11 @@ private struct AuditRules {
     }
 
     /// Checks an event of an account and applies it to the account, which is changed in its place: it is not copied.
-    func check(_ recorded: RecordedEvent, on account: inout Account) -> Problem? {
+    mutating func check(_ recorded: RecordedEvent, on account: inout Account) -> Problem? {
         let problem: Problem?
         if recorded.version != account.version + 1 {
             problem = (.version, "expected version \(account.version + 1)")
-        } else if let detail = broken(recorded, on: account) {
+        } else if let detail = unexpected(recorded, on: account) {
             problem = (.rule, detail)
         } else {
             problem = nil
@@ -95,25 +106,88 @@ private struct AuditRules {
         return (.balance, "it states a balance of \(stated), the fold gives \(account.balance)")
     }
 
+    /// What is wrong with an event, where another is due or a decision before it is not complete, and otherwise by the rules; nil: nothing.
+    private mutating func unexpected(_ recorded: RecordedEvent, on account: Account) -> String? {
+        var next = expected.isEmpty ? nil : expected.removeValue(forKey: account.id)
+        if next == nil, account.isDue(at: recorded.recordedAt) {
+            var after = account
+            let due = after.recordDue(at: recorded.recordedAt, plans: plans)
+            if !due.isEmpty { next = due[...] }
+        }
+        guard var drafts = next, let draft = drafts.popFirst() else { return follow(recorded, on: account) }
+        if !drafts.isEmpty { expected[account.id] = drafts }
+        if draft.event == recorded.event, draft.key == recorded.key, draft.effectiveAt == recorded.effectiveAt {
+            return nil
+        }
+        expected[account.id] = nil
+        return "'\(draft.event.type)' with the key '\(draft.key)' had to come first, with what the rules give for it"
+    }
+
+    /// What is wrong with the first event of a decision; what else the decision leads to is expected next.
+    private mutating func follow(_ recorded: RecordedEvent, on account: Account) -> String? {
+        if case .planScheduled(let event) = recorded.event, account.isOpen {
+            let command = SchedulePlan(key: recorded.key, plan: event.plan, actor: event.actor)
+            return expect(recorded) { context throws(Refusal) in try account.schedule(command, in: context) }
+        }
+        guard case .paymentRecorded(let event) = recorded.event, account.isOpen else {
+            return broken(recorded, on: account)
+        }
+        guard recorded.key == "payment:\(event.payment)" || event.payment.isPortalsWord else {
+            return "the key of a payment is another"
+        }
+        let purchase: Purchase
+        switch (event.kind, event.plan) {
+        case (.cycle, let plan?): purchase = .cycle(plan: plan)
+        case (.upgrade, let plan?): purchase = .upgrade(plan: plan)
+        case (.credits, nil): purchase = .credits(event.credits, microUSD: event.microUSD)
+        case (.imported, let plan?):
+            guard let terms = plans.plans[plan], terms.cycleCredits == event.credits, terms.microUSD == event.microUSD
+            else { return "the plan has other terms" }
+            return account.payments[event.payment] == nil ? nil : "the payment was recorded before"
+        default: return "it does not say what was bought"
+        }
+        let command = RecordPayment(payment: event.payment, purchase: purchase, actor: event.actor)
+        return expect(recorded) { context throws(Refusal) in
+            try account.pay(command, key: recorded.key, in: context)
+        }
+    }
+
+    /// What is wrong with the first event of a decision that is made again; what follows it is expected next.
+    private mutating func expect(
+        _ recorded: RecordedEvent, _ decide: (Context) throws(Refusal) -> [Draft]
+    ) -> String? {
+        do throws(Refusal) {
+            var drafts = try decide(Context(now: recorded.recordedAt, prices: prices, plans: plans))[...]
+            guard let first = drafts.popFirst(), first.event == recorded.event,
+                first.effectiveAt == recorded.effectiveAt
+            else { return "the rules lead to something else" }
+            if !drafts.isEmpty { expected[recorded.account] = drafts }
+            return nil
+        } catch {
+            return "the rules refuse it: \(error)"
+        }
+    }
+
     /// Which rule an event breaks; nil: none.
     private func broken(_ recorded: RecordedEvent, on account: Account) -> String? {
         if case .accountOpened(let event) = recorded.event {
             if account.isOpen { return "the account was open already" }
             if !recorded.key.names("open:", account.id.rawValue) { return "the key of an opening is another" }
-            return plans.plans[event.plan]?.rate == event.rate ? nil : "the plan has other terms"
+            guard let plan = plans.plans[event.plan], plan.rate == event.rate else { return "the plan has other terms" }
+            guard let first = event.first else { return nil }
+            return first.terms == CycleTerms(plan) && first.seconds == plan.cycleSeconds
+                ? nil : "the plan has other terms"
         }
         guard account.isOpen else { return "the account was not open" }
-        if case .grantExpired(let event) = recorded.event { return broken(event, recorded, on: account) }
+        if case .grantExpired(let event) = recorded.event { return "grant \(event.grant) was not due to expire" }
         if case .usageImported = recorded.event {
             // It says when the old gateway served the request, which is the only event that may lie back.
             if recorded.effectiveAt > recorded.recordedAt { return "it counts from an instant that was yet to come" }
         } else if recorded.effectiveAt != recorded.recordedAt {
             return "it counts from another instant than it was recorded at"
         }
-        if let due = account.dueExpiries(at: recorded.recordedAt).first {
-            return "grant \(due.id) had expired and was not recorded as such"
-        }
         switch recorded.event {
+        case .planChanged(let event) where event.terms != nil: return "nothing was paid for another plan"
         case .planChanged(let event):
             return plans.plans[event.plan]?.rate == event.rate ? nil : "the plan has other terms"
         case .creditsGranted(let event): return broken(event, recorded, on: account)
@@ -139,19 +213,16 @@ private struct AuditRules {
                 return "the key of imported usage is another"
             }
             return event.isWithinBounds ? nil : "the imported usage is out of bounds"
+        case .renewalEvaluated(let event): return broken(event, recorded, on: account)
+        case .paymentRefunded(let event): return broken(event, on: account)
+        case .paymentFailed(let event):
+            return recorded.key == "payment-failed:\(event.payment)" ? nil : "the key of a failed payment is another"
+        case .paymentRecorded, .planScheduled: return nil
         case .accountBlocked: return account.isBlocked ? "the account was blocked already" : nil
         case .accountUnblocked: return account.isBlocked ? nil : "the account was not blocked"
         case .accountOpened, .grantExpired: return nil
         case .priceSet, .priceRemoved, .planSet: return "an event of a book in the stream of an account"
         }
-    }
-
-    private func broken(_ event: GrantExpired, _ recorded: RecordedEvent, on account: Account) -> String? {
-        guard let due = account.dueExpiries(at: recorded.recordedAt).first(where: { $0.id == event.grant }) else {
-            return "grant \(event.grant) was not due to expire"
-        }
-        if due.expiresAt != recorded.effectiveAt { return "the grant expires at another instant" }
-        return due.remaining == event.amount ? nil : "grant \(due.id) had \(due.remaining) left, not \(event.amount)"
     }
 
     private func broken(_ event: CreditsGranted, _ recorded: RecordedEvent, on account: Account) -> String? {
@@ -163,9 +234,41 @@ private struct AuditRules {
         {
             return "the key of an opening balance is another"
         }
+        if account.cycle != nil, event.source == .subscription || event.source == .monthlyFree {
+            return "credits of a cycle were granted without one"
+        }
         guard event.source == .signupBonus else { return nil }
         let earlier = (account.openGrants + account.closedGrants.values).contains { $0.source == .signupBonus }
         return earlier ? "a second sign-up bonus" : nil
+    }
+
+    private func broken(_ event: RenewalEvaluated, _ recorded: RecordedEvent, on account: Account) -> String? {
+        switch event.outcome {
+        case .adopted:
+            let adopted = account.adopt(at: recorded.recordedAt, plans: plans).first
+            return adopted?.event == recorded.event && adopted?.key == recorded.key
+                ? nil : "the rules give another first cycle"
+        case .imported:
+            guard let id = event.payment, let payment = account.payments[id], payment.kind == .imported,
+                account.cycle?.payment != id, event.terms == plans.plans[event.terms.plan].map(CycleTerms.init)
+            else { return "no cycle was paid for elsewhere" }
+            let number = account.cycle.map { $0.number &+ 1 } ?? 0
+            let isRight =
+                event.cycle == number && event.from == recorded.recordedAt && event.until > event.from
+                && event.balance == account.balance(at: event.from)
+            return isRight ? nil : "the rules give another cycle"
+        default: return "no cycle was due to begin"
+        }
+    }
+
+    private func broken(_ event: PaymentRefunded, on account: Account) -> String? {
+        guard let payment = account.payments[event.payment] else { return "there is no such payment" }
+        guard (0...payment.refundableMicroUSD).contains(event.microUSD), !payment.isRefunded else {
+            return "more was given back than was paid"
+        }
+        let part = account.refundedPart(of: payment, event.microUSD)
+        return part.credits == event.credits && part.taken == event.taken && part.debt == event.debtAdded
+            ? nil : "the refund takes something else"
     }
 
     private func broken(_ event: HoldPlaced, _ recorded: RecordedEvent, on account: Account) -> String? {
@@ -275,6 +378,7 @@ extension LedgerEvent {
         case .requestCharged(let event): event.balance
         case .chargeReversed(let event): event.balance
         case .creditsWithdrawn(let event): event.balance
+        case .paymentRefunded(let event): event.balance
         default: nil
         }
     }

@@ -174,4 +174,10 @@ public struct CreditRate: Hashable, Sendable {
     public func picoUSD(affordableWith credits: Credits) -> Int128 {
         max(0, Int128(credits.nanos)) * 1_000_000_000 / Int128(microsPerUSD)
     }
+
+    /// What credits cost at this rate, in micro-USD, rounded up; for an amount that is not positive 0.
+    public func microUSD(for credits: Credits) -> Int64 {
+        let thousandths = max(0, Int128(credits.nanos)) * 1000
+        return Int64(clamping: (thousandths + Int128(microsPerUSD) - 1) / Int128(microsPerUSD))
+    }
 }

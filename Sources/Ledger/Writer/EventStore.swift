@@ -27,8 +27,8 @@ public protocol EventTransaction: AnyObject {
     func account(_ id: AccountID) throws -> (account: Account, snapshotVersion: Int64)
     /// Every event of one of the ledger's own streams.
     func book(_ id: AccountID) throws -> [RecordedEvent]
-    /// Writes an account's balance and those of its grants that changed.
-    func save(balanceOf account: Account, changedGrants: Set<GrantID>) throws
+    /// Writes an account's balance, and what else of it has changed.
+    func save(_ account: Account, _ changes: AccountChanges) throws
     func save(snapshotOf account: Account) throws
     func requestRecord(_ key: RequestKey) throws -> RequestRecord?
     func save(_ record: RequestRecord) throws

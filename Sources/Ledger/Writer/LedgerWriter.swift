@@ -19,6 +19,9 @@ public struct Receipt: Sendable {
     public let balance: Credits
     /// What a new hold could take after the command.
     public let available: Credits
+    /// How many cycles began, and how many grants expired, with the command.
+    public let renewals: Int
+    public let expiries: Int
 }
 
 /// Why a command has had no effect.

@@ -21,7 +21,7 @@ struct WriterCore {
         var plans = PlanBook()
         try store.write { transaction in
             for event in try transaction.book(.prices) { prices.apply(event.event, recordedAt: event.recordedAt) }
-            for event in try transaction.book(.plans) { plans.apply(event.event) }
+            for event in try transaction.book(.plans) { plans.apply(event.event, effectiveAt: event.effectiveAt) }
         }
         self.prices = prices
         self.plans = plans
@@ -30,7 +30,7 @@ struct WriterCore {
     /// What a batch has touched.
     private struct Touched {
         var accounts: [AccountID: AccountCache.Entry] = [:]
-        var grants: [AccountID: Set<GrantID>] = [:]
+        var changes: [AccountID: AccountChanges] = [:]
     }
 
     /// Decides and appends a batch in one transaction; gives the answers, and the failure that undid them all.
@@ -55,8 +55,8 @@ struct WriterCore {
                     }
                 }
                 for (id, entry) in touched.accounts where !id.isBook {
-                    guard let grants = touched.grants[id] else { continue }
-                    try transaction.save(balanceOf: entry.account, changedGrants: grants)
+                    guard let changes = touched.changes[id] else { continue }
+                    try transaction.save(entry.account, changes)
                     if entry.account.version - entry.snapshotVersion >= snapshotInterval {
                         try transaction.save(snapshotOf: entry.account)
                         touched.accounts[id]?.snapshotVersion = entry.account.version
@@ -87,6 +87,7 @@ struct WriterCore {
         // Nearly all requests are new: a hold is decided without a look for its key. Where that does not lead to one event that
         // the store takes, it is decided again with what lies under the key.
         var isOptimistic = command.isHold
+        var (renewals, expiries) = (0, 0)
         while true {
             if !isOptimistic { prior = try self.prior(of: command, account: entry.account, in: transaction) }
             let context = Context(
@@ -103,10 +104,20 @@ struct WriterCore {
             } catch {
                 throw .refused(error)
             }
+            let dueBefore = drafts.isEmpty ? nil : entry.account.nextDue
             for draft in drafts {
                 guard let recorded = try append(draft, to: &entry.account, at: now, in: transaction) else { break }
-                touched.grants[command.account, default: []].formUnion(draft.event.grants(version: recorded.version))
-                if !draft.event.isExpiry || command.key == nil { main = recorded }
+                touched.changes[command.account, default: AccountChanges()].add(recorded)
+                switch draft.event {
+                case .renewalEvaluated: renewals += 1
+                case .grantExpired: expiries += 1
+                default: break
+                }
+                // What was due comes before the command's own event, which is the one under its key.
+                if command.key.map({ $0 == draft.key }) ?? true { main = recorded }
+            }
+            if main != nil, entry.account.nextDue != dueBefore {
+                touched.changes[command.account]?.cycle = true
             }
             if drafts.isEmpty || main != nil { break }
             guard isOptimistic else { throw .storageFailed(.corrupt("the key or the place of an event is taken")) }
@@ -114,7 +125,7 @@ struct WriterCore {
         }
         let receipt = Receipt(
             event: main ?? prior, isRepeat: main == nil && prior != nil, balance: entry.account.balance(at: now),
-            available: entry.account.available(at: now))
+            available: entry.account.available(at: now), renewals: renewals, expiries: expiries)
         try keep(submission, receipt: receipt, at: now, in: transaction)
         return receipt
     }
@@ -165,7 +176,7 @@ struct WriterCore {
         head = LedgerHead(position: recorded.position, recordedAt: now, hash: encoded.hash)
         switch account.id {
         case .prices: prices.apply(draft.event, recordedAt: now)
-        case .plans: plans.apply(draft.event)
+        case .plans: plans.apply(draft.event, effectiveAt: draft.effectiveAt)
         default: account.apply(draft.event, effectiveAt: draft.effectiveAt)
         }
         return recorded
@@ -216,23 +227,5 @@ struct WriterCore {
 extension Command {
     fileprivate var isHold: Bool {
         if case .placeHold = action { true } else { false }
-    }
-}
-
-extension LedgerEvent {
-    /// The grants whose remainder it changes; `version` is its own.
-    func grants(version: Int64) -> [GrantID] {
-        switch self {
-        case .creditsGranted: [version]
-        case .grantExpired(let event): [event.grant]
-        case .requestCharged(let event): event.allocations.map(\.grant)
-        case .creditsWithdrawn(let event): event.allocations.map(\.grant)
-        case .chargeReversed(let event): (event.restored + event.repaymentsReturned).map(\.grant)
-        default: []
-        }
-    }
-
-    var isExpiry: Bool {
-        if case .grantExpired = self { true } else { false }
     }
 }

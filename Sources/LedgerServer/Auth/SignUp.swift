@@ -51,5 +51,5 @@ struct SignUp: Sendable {
     }
 
     /// The plan that people begin with.
-    private static let plan = "FREE"
+    private static let plan = Plan.freeName
 }

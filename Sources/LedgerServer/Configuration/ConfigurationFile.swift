@@ -72,7 +72,7 @@ struct ConfigurationSection {
         }
     }
 
-    private func fullKey(_ key: String) -> String { path.isEmpty ? key : path + "." + key }
+    func fullKey(_ key: String) -> String { path.isEmpty ? key : path + "." + key }
 
     private mutating func take(_ key: String) -> (node: Node, line: Int?)? {
         asked.insert(key)

@@ -298,7 +298,7 @@ extension ServerConfiguration {
 
     private static func withoutSlash(_ url: String) -> String { url.hasSuffix("/") ? String(url.dropLast()) : url }
 
-    private static func checkURL(
+    static func checkURL(
         _ text: String, key: String, isLoopbackHTTPOnly: Bool
     ) throws(ConfigurationError) {
         let url = URL(string: text)

@@ -112,6 +112,10 @@ struct ServerConfiguration: Sendable {
     /// Prices that seed the book, by `provider:model`.
     var pricing: [String: Price] = [:]
     var models: [String: ModelConfiguration] = [:]
+    /// Plans that seed the book.
+    var plans: [Plan]
+    var renewals: RenewalConfiguration
+    var payments: [PaymentProviderConfiguration]
     /// Bare model names and what they stand for.
     var modelMap: [String: ModelKey] = [:]
     var defaultModel: ModelConfiguration
@@ -158,6 +162,9 @@ struct ServerConfiguration: Sendable {
         where file.ignore(key) {
             warnings.append("'\(key)' is ignored")
         }
+        plans = try Self.plans(&file)
+        renewals = try Self.renewals(&file)
+        payments = try Self.payments(&file, plans: plans)
         limits = try Limits(file.section("limits", overriddenByEnvironment: true))
         allowUnpriced = try file.boolean("allow_unpriced") ?? false
         let status = try file.choice("insufficient_credits_status", ["402", "403"])

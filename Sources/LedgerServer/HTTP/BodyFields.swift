@@ -121,7 +121,12 @@ struct BodyFields {
 
     /// The members of a JSON object.
     func fields(_ field: String) throws -> BodyFields? {
-        try object(field).map { try BodyFields(Array($0.utf8)) }
+        guard let range = present(field) else { return nil }
+        guard kind(range) == .object else {
+            throw GatewayError.validation(
+                kind: "dict_type", field: field, message: "Input should be a valid dictionary")
+        }
+        return try BodyFields(Array(bytes[range]))
     }
 
     /// A JSON object, as it was written.

@@ -231,6 +231,20 @@ extension GatewayError {
         case .instantInTheFuture:
             self = GatewayError(.badRequest, "instant_in_the_future", "The instant is yet to come")
         case .planUnknown(let name): self = GatewayError(.notFound, "plan_not_found", "Plan '\(name)' not found")
+        case .planNotForSale(let name):
+            self = GatewayError(.badRequest, "plan_not_for_sale", "Plan '\(name)' is free: nothing is paid for it")
+        case .planUnchanged:
+            self = GatewayError(.notFound, "subscription_not_found", "Active subscription not found")
+        case .nothingToUpgrade:
+            self = GatewayError(
+                .conflict, "nothing_to_upgrade",
+                "No cycle is running that is paid for, or the plan grants no more than the running one")
+        case .paymentUnknown(let payment):
+            self = GatewayError(.notFound, "payment_not_found", "Payment '\(payment)' not found")
+        case .refundExceedsPayment(let left):
+            self = GatewayError(
+                .badRequest, "refund_exceeds_payment",
+                "Only \(Decimal64.text(left, fractionDigits: 6)) USD of the payment are left", param: "amount_usd")
         case .accountUnknown: self = .userNotFound
         case .accountBlocked: self = GatewayError(.forbidden, "account_blocked", "The account is blocked")
         case .modelNotPriced(let model):

@@ -49,7 +49,7 @@ extension Importer {
     }
 
     /// The plan of each user's active subscription, and until when it is paid; of several the one that began last.
-    func subscribedPlans() throws -> (plans: [AccountID: String], paidUntil: [AccountID: Timestamp]) {
+    func subscribedPlans() throws -> (plans: [AccountID: String], paid: [AccountID: (until: Timestamp, id: String)]) {
         var names: [String: String] = [:]
         try tables.read(.plans, batch: Self.batchSize) { rows in
             for row in rows {
@@ -58,7 +58,7 @@ extension Importer {
             }
         }
         var subscribed: [AccountID: String] = [:]
-        var paidUntil: [AccountID: Timestamp] = [:]
+        var paid: [AccountID: (until: Timestamp, id: String)] = [:]
         try tables.read(.subscriptions, batch: Self.batchSize) { rows in
             for row in rows {
                 guard row["status"]?.uppercased() == "ACTIVE" else { continue }
@@ -66,13 +66,15 @@ extension Importer {
                     let account = try row.account()
                     let plan = try row.required("plan_id")
                     subscribed[account] = names[plan] ?? plan
-                    if let until = try row.instant("renew_at") { paidUntil[account] = until }
+                    if let until = try row.instant("renew_at") {
+                        paid[account] = (until, row.text("id") ?? account.rawValue)
+                    }
                 } catch {
                     skip(.subscriptions, row.text("id"), error.description)
                 }
             }
         }
-        return (subscribed, paidUntil)
+        return (subscribed, paid)
     }
 
     // MARK: Prices

@@ -9,7 +9,7 @@ extension Importer {
     ///
     /// The account comes first: who is blocked is so before there is a user whose key could be used.
     func importUsers() throws {
-        let (subscribed, paidUntil) = try subscribedPlans()
+        let (subscribed, paid) = try subscribedPlans()
         let blockings = try ledger.lastBlockings()
         try tables.read(.users, batch: Self.batchSize) { rows in
             var users: [OldUser] = []
@@ -24,8 +24,32 @@ extension Importer {
             try block(opened, blockings)
             try add(opened)
         }
-        let (began, paid) = (now, paidUntil)
-        try directory.importPaidCycles(paid.filter { $0.value > began })
+        try importCycles(paid, on: subscribed)
+    }
+
+    /// Takes over the cycles that run there and are paid for. The accounts' other cycles begin with their opening here.
+    private func importCycles(
+        _ paid: [AccountID: (until: Timestamp, id: String)], on subscribed: [AccountID: String]
+    ) throws {
+        var commands: [Command] = []
+        for (account, cycle) in paid.sorted(by: { $0.key.rawValue < $1.key.rawValue }) where cycle.until > now {
+            guard let plan = subscribed[account], plans.contains(plan),
+                let payment = PaymentID(rawValue: "import:\(cycle.id):\(cycle.until.microseconds)")
+            else { continue }
+            let command = ImportCycle(payment: payment, plan: plan, until: cycle.until, actor: Self.actor)
+            commands.append(Command(account: account, action: .importCycle(command)))
+        }
+        for (command, result) in zip(commands, try submit(commands)) {
+            guard case .failure(let refusal) = result else { continue }
+            // A user who was skipped has no account; a free plan needs no payment.
+            switch refusal {
+            case .accountUnknown, .planNotForSale: continue
+            default:
+                let id = command.account.rawValue
+                let detail = "its running cycle is not taken over: \(text(of: refusal))"
+                report.note(ImportNote(.skipped, .subscriptions, account: id, detail: detail))
+            }
+        }
     }
 
     /// Opens accounts; gives the users whose accounts are open.

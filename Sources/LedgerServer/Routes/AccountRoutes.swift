@@ -22,7 +22,7 @@ struct AccountRoutes: Sendable {
     @Sendable func balance(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let user = try await authenticator.user(of: request, context)
         guard try await directory.user(user) != nil,
-            let balance = try await balances.balance(of: user, at: SystemClock.now())
+            let balance = try await CurrentBalance(writer: writer, balances: balances).of(user)
         else {
             throw GatewayError.userNotFound
         }
@@ -41,6 +41,8 @@ struct AccountRoutes: Sendable {
             json.field("available", balance.available)
             json.field("debt", balance.debt)
             json.nullable("plan", balance.plan)
+            json.name("cycle")
+            json.write(balance.cycle)
             json.name("pools")
             json.beginArray()
             for (pool, remaining) in balance.pools {
@@ -67,6 +69,9 @@ struct AccountRoutes: Sendable {
                 json.endObject()
             }
             json.endArray()
+            // What expires next, and when, is not always what is spent next.
+            json.name("expiring_next")
+            json.write(expiring: balance.expiringNext)
             json.endObject()
             json.endObject()
         }
@@ -90,11 +95,24 @@ struct AccountRoutes: Sendable {
                 kind: "string_too_long", field: "source", message: "Input should have at most 500 bytes")
         }
         let header = try request.idempotencyKey()
-        let key = "topup:\(header ?? context.requestID.rawValue)"
-        let grant = GrantCredits(
-            key: key, pool: .topup, source: .purchase, amount: amount, reference: source,
-            actor: actor)
-        let receipt = try await writer.submit(Command(account: id, action: .grant(grant)))
+        let payment: PaymentID
+        if let text = try fields.string("payment_id") {
+            payment = try PaymentID(billingCall: text)
+        } else if let named = PaymentID(rawValue: "topup:\(header ?? context.requestID.rawValue)") {
+            payment = named
+        } else {
+            throw GatewayError(.badRequest, "invalid_idempotency_key", "The Idempotency-Key is not valid")
+        }
+        // What credits cost is the account's plan's rate.
+        let rate = try await balances.balance(of: id, at: SystemClock.now())?.plan
+            .flatMap { writer.plans.plans[$0] }?.rate
+        let price = (rate ?? .standard).microUSD(for: amount)
+        guard amount > .zero else {
+            throw GatewayError(.badRequest, "amount_not_positive", "The amount must be above zero", param: "amount")
+        }
+        let command = RecordPayment(
+            payment: payment, purchase: .credits(amount, microUSD: price), actor: actor)
+        let receipt = try await writer.submit(Command(account: id, action: .pay(command)))
         var headers: HTTPFields = [:]
         if receipt.isRepeat { headers[.idempotencyReplayed] = "true" }
         // The old gateway wrote a float here: at least one decimal.
@@ -105,5 +123,32 @@ struct AccountRoutes: Sendable {
             json.field("detail", "Added \(shown) credits")
             json.endObject()
         }
+    }
+}
+
+extension JSONWriter {
+    /// Where an account is in the life of its plan; null before its first cycle.
+    mutating func write(_ cycle: AccountBalance.CycleState?) {
+        guard let cycle, let number = cycle.number else { return null() }
+        beginObject()
+        field("number", number)
+        nullable("began_at", cycle.beganAt)
+        nullable("ends_at", cycle.endsAt)
+        field("is_paid", cycle.isPaid)
+        field("is_grace", cycle.isGrace)
+        nullable("next_plan", cycle.nextPlan)
+        endObject()
+    }
+
+    fileprivate mutating func write(expiring: AccountBalance.Expiry?) {
+        guard let expiring else { return null() }
+        beginObject()
+        field("credits", expiring.credits)
+        nullable("at", expiring.at)
+        name("grants")
+        beginArray()
+        for grant in expiring.grants { value(grant) }
+        endArray()
+        endObject()
     }
 }

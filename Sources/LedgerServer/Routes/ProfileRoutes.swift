@@ -43,7 +43,7 @@ struct ProfileRoutes: Sendable {
             }
         }
         let identities = try await directory.identities(of: user.id)
-        let balance = try await balances.balance(of: user.id, at: now)
+        let balance = try await CurrentBalance(writer: writer, balances: balances).of(user.id)
         let spend = try await usage.cost(of: user.id)
         return Response.json { json in
             json.beginObject()
@@ -96,7 +96,8 @@ struct ProfileRoutes: Sendable {
         let user = try await user(of: request, context)
         let page = try Page(request)
         let payments = try await balances.payments(of: user.id, skip: page.skip, limit: page.limit)
-        let plan = try await balances.balance(of: user.id, at: SystemClock.now())?.plan
+        let rate = try await balances.balance(of: user.id, at: SystemClock.now())?.plan
+            .flatMap { writer.plans.plans[$0] }?.rate
         return Response.json { json in
             json.beginObject()
             json.field("success", true)
@@ -109,30 +110,22 @@ struct ProfileRoutes: Sendable {
                 json.field("paidAt", payment.paidAt.description)
                 json.field("creatorId", user.id.rawValue)
                 json.name("amountCents")
-                json.raw(cents(of: payment, on: plan))
+                // Where it was not recorded what was paid, it is what the credits cost.
+                let microUSD = payment.microUSD ?? (rate ?? .standard).microUSD(for: payment.credits)
+                json.raw(Decimal64.text(microUSD, fractionDigits: 4))
                 json.field("credits", payment.credits)
+                json.nullable("paymentId", payment.id?.rawValue)
+                json.field("purchase", payment.kind.rawValue)
+                json.nullable("plan", payment.plan)
+                json.name("refundedCents")
+                json.raw(Decimal64.text(payment.refundedMicroUSD, fractionDigits: 4))
+                json.field("waitsForCycle", payment.isWaiting)
                 json.endObject()
             }
             json.endArray()
             json.endObject()
             json.endObject()
         }
-    }
-}
-
-extension ProfileRoutes {
-    /// What was paid, in cents: a cycle's price by the plan that grants as much, else the credits at the rate of the account's plan.
-    private func cents(of payment: Payment, on plan: String?) -> String {
-        let plans = writer.plans.plans
-        if payment.source == .subscription,
-            let paid = plans.values.filter({ $0.microUSD > 0 && $0.cycleCredits == payment.credits })
-                .min(by: { ($0.name == plan ? 0 : 1, $0.name) < ($1.name == plan ? 0 : 1, $1.name) })
-        {
-            return Decimal64.text(paid.microUSD, fractionDigits: 4)
-        }
-        let rate = plan.flatMap { plans[$0] }?.rate ?? .standard
-        // Nano-credits by micro-credits a dollar are thousandths of a dollar: shown to 10⁻⁸ of a cent.
-        return Decimal64.text(Int128(payment.credits.nanos) * 10_000_000 / Int128(rate.microsPerUSD), fractionDigits: 8)
     }
 }
 

@@ -39,7 +39,7 @@ struct UserRoutes: Sendable {
 
     /// Opens an account on the FREE plan, where there is none, and adds its user; false where that exists. No bonus comes by this door.
     func create(_ user: User, blocked: Bool, actor: String) async throws -> Bool {
-        _ = try await writer.submit(Command(account: user.id, action: .open(plan: "FREE")))
+        _ = try await writer.submit(Command(account: user.id, action: .open(plan: Plan.freeName)))
         // An id that was erased before may come again: what the account was blocked for then does not bind now.
         guard try await directory.insert(user) else { return false }
         try await setBlocked(user.id, blocked, actor)
