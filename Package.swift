@@ -121,7 +121,8 @@ let package = Package(
         .testTarget(
             name: "ReplayTests",
             dependencies: [
-                "replay", "Ledger", "LedgerSQLite", "Projections", .product(name: "GRDB", package: "GRDB.swift"),
+                "replay", "LedgerServer", "Ledger", "LedgerSQLite", "Projections", "Fuzzing",
+                .product(name: "GRDB", package: "GRDB.swift"),
             ],
             swiftSettings: strict
         ),

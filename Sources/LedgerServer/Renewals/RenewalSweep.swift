@@ -11,6 +11,7 @@ struct RenewalSweep: Sendable {
     let balances: SQLiteBalances
     /// How many accounts are given to the writer at once. Charges that come meanwhile wait for no more than these.
     let batch: Int
+    var clock: @Sendable () -> Timestamp = SystemClock.now
 
     struct Result: Sendable {
         /// How many cycles began.
@@ -21,7 +22,7 @@ struct RenewalSweep: Sendable {
 
     /// Goes through all that is due at this moment. Where the ledger cannot be written, it ends with the error.
     func run() async throws -> Result {
-        let now = SystemClock.now()
+        let now = clock()
         var result = Result()
         var last: DuePlace?
         while !Task.isCancelled {
