@@ -30,6 +30,10 @@ public enum Refusal: Error, Hashable, Sendable {
     case modelNotPriced(model: String)
     /// The request may search the web, for which the model has no price.
     case searchNotPriced(model: String)
+    /// The account's or the key's limits do not allow the model.
+    case modelNotAllowed(model: String)
+    /// A limit on spending or on pace leaves no room for the request.
+    case limitReached(LimitReached)
     /// The credits that are available do not cover what is needed.
     case insufficientCredits(Shortage)
     /// The request has no open hold: it was never admitted, or it has been settled.

@@ -6,6 +6,8 @@ final class BalanceStatements {
     private let saveGrant: Statement
     private let saveCycle: Statement
     private let savePayment: Statement
+    private let removeSpending: Statement
+    private let saveSpending: Statement
 
     /// What a rebuild's tables begin with is a literal of ours.
     init(_ connection: OpaquePointer?, tablePrefix prefix: String) throws(StoreError) {
@@ -46,6 +48,9 @@ final class BalanceStatements {
             ON CONFLICT (account, payment) DO UPDATE SET grant_id = excluded.grant_id,
                 refunded_micro_usd = excluded.refunded_micro_usd, refunded_credits = excluded.refunded_credits
             """)
+        removeSpending = try Statement(connection, "DELETE FROM \(prefix)spending WHERE account = ?")
+        saveSpending = try Statement(
+            connection, "INSERT INTO \(prefix)spending (account, key_id, state) VALUES (?, ?, ?)")
     }
 
     func save(_ account: Account, _ changes: AccountChanges) throws(StoreError) {
@@ -79,6 +84,16 @@ final class BalanceStatements {
         for id in changes.payments {
             guard let payment = account.payments[id] else { continue }
             try save(payment, of: account.id)
+        }
+        if changes.spending {
+            removeSpending.bind(account.id.rawValue, at: 1)
+            try removeSpending.run()
+            for (scope, state) in account.spending {
+                saveSpending.bind(account.id.rawValue, at: 1)
+                saveSpending.bind(scope.keyID ?? "", at: 2)
+                saveSpending.bind(state.text, at: 3)
+                try saveSpending.run()
+            }
         }
         if changes.cycle, let due = account.nextDue { try save(account.cycle, due: due, of: account) }
     }

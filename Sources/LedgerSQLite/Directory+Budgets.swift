@@ -1,7 +1,7 @@
 import GRDB
 public import Ledger
 
-/// What users are meant to spend in a period: a figure that is kept and shown, and bounds nothing yet.
+/// What users may spend in a period: their accounts' caps follow it.
 public struct Budget: Hashable, Sendable {
     public let id: String
     /// Micro-USD; nil: no bound.
@@ -83,11 +83,19 @@ extension Directory {
         }
     }
 
-    /// How many users are attached to a budget.
-    public func usersWithBudget() async throws -> Int {
+    /// Users who are attached to a budget, or to any where none is named, in the order of their ids behind one of them.
+    public func users(withBudget budget: String?, behind user: AccountID?, limit: Int) async throws -> [User] {
         try await pool.read { db in
-            try Int.fetchOne(
-                db, sql: "SELECT count(*) FROM users WHERE budget_id IS NOT NULL AND deleted_at IS NULL") ?? 0
+            let filter = budget == nil ? "budget_id IS NOT NULL" : "budget_id = ?"
+            var arguments: StatementArguments = []
+            if let budget { arguments += [budget] }
+            return try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT \(Self.userColumns) FROM users
+                    WHERE \(filter) AND user_id > ? AND deleted_at IS NULL ORDER BY user_id LIMIT ?
+                    """, arguments: arguments + [user?.rawValue ?? "", limit]
+            ).map { try User(row: $0) }
         }
     }
 

@@ -189,6 +189,8 @@ public final class LedgerView {
         let cycles = try Statement(
             db.sqliteConnection,
             "SELECT number, began_at, ends_at, grace, due_at, plan, payment, next_plan FROM cycles WHERE account = ?")
+        let spending = try Statement(
+            db.sqliteConnection, "SELECT key_id, state FROM spending WHERE account = ?")
         let payments = try Statement(
             db.sqliteConnection,
             """
@@ -210,10 +212,12 @@ public final class LedgerView {
                         figures: (3...8).map { payment.optionalInteger($0) },
                         texts: (0...2).map { payment.optionalText($0) }))
             }
+            spending.bind(account, at: 1)
+            try spending.forEach { state throws(StoreError) in row.spending[state.text(0)] = state.text(1) }
             try body(account, row)
         }
         // What belongs to accounts without a balance.
-        for table in ["grants", "cycles", "payments"] {
+        for table in ["grants", "cycles", "payments", "spending"] {
             let orphan = try String.fetchOne(
                 db, sql: "SELECT account FROM \(table) WHERE account NOT IN (SELECT account FROM balances) LIMIT 1")
             guard let orphan else { continue }

@@ -10,14 +10,15 @@ import Ledger
 enum ProjectionDump {
     static let tables: [(name: String, key: String)] = [
         ("balances", "account"), ("grants", "account, id"), ("cycles", "account"),
-        ("payments", "account, payment"), ("usage_log", "position"), ("usage_days", "account, day, model"),
+        ("payments", "account, payment"), ("spending", "account, key_id"), ("usage_log", "position"),
+        ("usage_days", "account, day, model"),
     ]
 
     static func hash(_ db: Database) throws -> EventHash {
         var digest = RunningHash()
         let isOlder = try Int64.fetchOne(db, sql: "PRAGMA user_version") ?? 0 < Schema.versionWithCycles
         for table in tables {
-            if isOlder, ["cycles", "payments"].contains(table.name) { continue }
+            if isOlder, ["cycles", "payments", "spending"].contains(table.name) { continue }
             digest.add(Array(table.name.utf8))
             let statement = try Statement(
                 db.sqliteConnection, "SELECT * FROM \(table.name) ORDER BY \(table.key)")

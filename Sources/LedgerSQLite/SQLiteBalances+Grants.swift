@@ -80,6 +80,23 @@ extension SQLiteBalances {
         }
     }
 
+    /// An account's limits, and what has been spent under them.
+    public func spending(of account: AccountID) async throws -> [LimitScope: SpendingState] {
+        try await reader.read { db in
+            var states: [LimitScope: SpendingState] = [:]
+            for row in try Row.fetchAll(
+                db, sql: "SELECT key_id, state FROM spending WHERE account = ?", arguments: [account.rawValue])
+            {
+                let (key, text): (String, String) = (row["key_id"], row["state"])
+                guard let state = SpendingState(text) else {
+                    throw StoreError.corrupt("limits of account '\(account)' cannot be read")
+                }
+                states[key.isEmpty ? .account : .key(key)] = state
+            }
+            return states
+        }
+    }
+
     /// Accounts of which something is due at an instant, the longest due first, behind a place in that order.
     public func dueAccounts(
         at now: Timestamp, behind place: DuePlace?, limit: Int

@@ -10,7 +10,7 @@ extension SQLiteLedger {
     /// largest account. Gives the hash of the canonical dump before and after.
     public func rebuildProjections(progress: (Int64) -> Void) throws -> (before: EventHash, after: EventHash) {
         let before = try pool.read { try ProjectionDump.hash($0) }
-        let names = ["balances", "grants", "cycles", "payments", "usage_log", "usage_days"]
+        let names = ["balances", "grants", "cycles", "payments", "spending", "usage_log", "usage_days"]
         try pool.write { db in
             for name in names { try db.execute(sql: "DROP TABLE IF EXISTS rebuild_\(name)") }
             try db.execute(

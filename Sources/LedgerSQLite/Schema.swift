@@ -330,6 +330,13 @@ enum Schema {
             PRIMARY KEY (account, payment)
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX payments_by_id ON payments (payment);
+        -- Limits and what was spent under them; of the account where key_id is empty.
+        CREATE TABLE spending (
+            account TEXT NOT NULL,
+            key_id TEXT NOT NULL,
+            state TEXT NOT NULL,
+            PRIMARY KEY (account, key_id)
+        ) STRICT, WITHOUT ROWID;
         -- They are of an older form, and can be made again.
         DELETE FROM snapshots;
         -- Paid cycles of an import are events now.

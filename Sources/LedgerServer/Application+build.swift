@@ -27,6 +27,8 @@ struct Gateway: Sendable {
         var writing = LedgerWriter.Configuration()
         writing.queueLimit = configuration.limits.queueLength
         writing.cachedAccounts = configuration.limits.cachedAccounts
+        let windows = CachedWindows(configuration.calendar)
+        writing.calendar = { windows.at($0) }
         writer = try LedgerWriter(store: ledger, configuration: writing, clock: SystemClock.now)
     }
 
@@ -42,10 +44,8 @@ struct Gateway: Sendable {
                 ])
         }
         try await seedBooks()
-        let budgeted = try await Directory(ledger).usersWithBudget()
-        if budgeted > 0 {
-            logger.warning("budgets are kept and shown, and bound nothing", metadata: ["users": "\(budgeted)"])
-        }
+        // What an import, or a crash between a budget and its caps, has left to do.
+        try await BudgetCaps(writer: writer, directory: Directory(ledger)).apply(budget: nil, actor: "configuration")
         let client = HTTPClient(
             eventLoopGroupProvider: .shared(MultiThreadedEventLoopGroup.singleton),
             configuration: clientConfiguration)
@@ -119,8 +119,10 @@ struct Gateway: Sendable {
             middleware: GatewayMiddleware(
                 logger: logger, routes: routes, trustedProxies: configuration.trustedProxies))
         HealthRoutes(writer: writer, registry: registry, follower: usageService, upstreams: upstreams).add(to: router)
+        let caps = BudgetCaps(writer: writer, directory: directory)
         let users = UserRoutes(
-            authenticator: authenticator, writer: writer, directory: directory, balances: balances, usage: usage)
+            authenticator: authenticator, writer: writer, directory: directory, balances: balances, usage: usage,
+            caps: caps)
         users.add(to: router)
         KeyRoutes(authenticator: authenticator, users: users, directory: directory).add(to: router)
         PricingRoutes(authenticator: authenticator, writer: writer).add(to: router)
@@ -130,7 +132,11 @@ struct Gateway: Sendable {
             authenticator: authenticator, writer: writer, directory: directory, balances: balances, usage: usage
         ).add(
             to: router)
-        BudgetRoutes(authenticator: authenticator, directory: directory).add(to: router)
+        LimitRoutes(
+            authenticator: authenticator, writer: writer, directory: directory, balances: balances,
+            calendar: configuration.calendar, zone: configuration.timeZone
+        ).add(to: router)
+        BudgetRoutes(authenticator: authenticator, directory: directory, caps: caps).add(to: router)
         SubscriptionRoutes(authenticator: authenticator, writer: writer, directory: directory, balances: balances).add(
             to: router)
         ModelRoutes(

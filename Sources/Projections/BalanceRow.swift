@@ -52,6 +52,8 @@ public struct BalanceRow: Hashable, Sendable {
     public var cycle: CycleRow?
     /// By id.
     public var payments: [PaymentRow] = []
+    /// Limits and what was spent under them, as text, by key; the account's own under no name.
+    public var spending: [String: String] = [:]
 
     public init(figures: [Int64?], plan: String?, totals: [Int64], grants: [GrantRow]) {
         self.figures = figures
@@ -84,6 +86,7 @@ public struct BalanceRow: Hashable, Sendable {
                     running?.isGrace == true ? 1 : 0, due.microseconds,
                 ], texts: [running?.terms.plan, running?.payment?.rawValue, account.nextPlan])
         }
+        for (scope, state) in account.spending { spending[scope.keyID ?? ""] = state.text }
         // As SQLite orders texts: by their bytes.
         let byID = account.payments.values.sorted { left, right in
             left.id.rawValue.utf8.lexicographicallyPrecedes(right.id.rawValue.utf8)

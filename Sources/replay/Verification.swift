@@ -149,6 +149,7 @@ struct Verification {
             if !hasCycles {
                 expected?.cycle = nil
                 expected?.payments = []
+                expected?.spending = [:]
             }
             guard row != expected else { return }
             problems.append(

@@ -47,6 +47,15 @@ struct FixtureTests {
         try ledger.send(
             .failPayment(RecordPaymentFailure(payment: .named("pay:3"), plan: "PRO", actor: "test")))
         try ledger.send(.schedulePlan(SchedulePlan(plan: "FREE", actor: "test")))
+        let limits = UseLimits(
+            perDay: .of("1"), perMonth: .of("2"), total: .of("3"), requestsPerMinute: 4, tokensPerMinute: 5000,
+            models: ["up:*", "up:model"])
+        try ledger.send(.setLimits(SetLimits(scope: .key("key-1"), limits: limits, actor: "test")))
+        let budget = BudgetCap(id: "budget-1", microUSD: 1_500_000, seconds: 86_400)
+        try ledger.send(.setBudget(SetBudget(budget: budget, actor: "test")))
+        let price = try #require(Price(input: 1_000_000, output: 2_000_000))
+        try ledger.send(.setPrice(SetPrice(model: "up:model", price: price, actor: "test")))
+        try ledger.send(.hold(7, output: 100))
         var samples: [String: [UInt8]] = [:]
         for event in ledger.events {
             // What may be absent is named, where the fixture without it is older.
@@ -56,6 +65,8 @@ struct FixtureTests {
                 name += set.plan.graceSeconds > 0 ? "+grace" : "+free"
             }
             if case .renewalEvaluated(let renewal) = event.event, renewal.payment != nil { name += "+paid" }
+            if case .holdPlaced(let hold) = event.event, hold.windows != nil { name += "+counted" }
+            if case .priceSet = event.event, event.version > 1 { continue }
             if case .paymentRecorded(let payment) = event.event { name += "+\(payment.kind)" }
             // Credits that a cycle brings are written as others are.
             if case .creditsGranted(let grant) = event.event, grant.source != .purchase || grant.actor != nil {

@@ -44,7 +44,19 @@ struct PropertyTests {
     ) -> Command.Action {
         let amount = Credits(nanos: .random(in: 1...5_000_000_000, using: &random)).description
         let open = (ledger.accounts[account]?.holds.keys).map { $0.sorted { $0.rawValue < $1.rawValue } } ?? []
-        switch Int.random(in: 0..<26, using: &random) {
+        switch Int.random(in: 0..<28, using: &random) {
+        case 26:
+            let cap = Credits(nanos: .random(in: 0...20_000_000_000, using: &random))
+            let limits = [UseLimits(perDay: cap), UseLimits(perMonth: cap, total: cap), .none, UseLimits(total: cap)]
+            return .setLimits(
+                SetLimits(
+                    scope: Bool.random(using: &random) ? .account : .key("key-1"),
+                    limits: limits.randomElement(using: &random) ?? .none, actor: "test"))
+        case 27:
+            let budget = BudgetCap(
+                id: "b", microUSD: .random(in: 0...3_000_000, using: &random),
+                seconds: .random(in: 1...900_000, using: &random))
+            return .setBudget(SetBudget(budget: Bool.random(using: &random) ? budget : nil, actor: "test"))
         case 20:
             let plan = ["BASIC", "PRO"].randomElement(using: &random) ?? "BASIC"
             return .pay("p\(step)", Bool.random(using: &random) ? .cycle(plan: plan) : .upgrade(plan: plan))
@@ -97,6 +109,13 @@ struct PropertyTests {
     private func check(_ ledger: TestLedger) throws {
         #expect(ledger.isComplete, "a decision is appended whole")
         for account in ledger.accounts.values where !account.id.isBook {
+            for (scope, state) in account.spending {
+                for (window, counter) in state.counters {
+                    #expect(counter.held >= .zero && counter.spent >= .zero, "\(scope) \(window)")
+                    #expect(counter.held <= account.held, "\(scope) \(window): no more is held than is held")
+                }
+                #expect(SpendingState(state.text) == state)
+            }
             if let cycle = account.cycle { #expect(cycle.from <= cycle.until) }
             let grants = account.openGrants + account.closedGrants.values
             for grant in grants { #expect(grant.remaining >= .zero && grant.remaining <= grant.amount) }

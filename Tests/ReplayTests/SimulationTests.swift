@@ -206,7 +206,10 @@ private struct SimulatedGateway {
             joining = joining.dropFirst(newcomers.count)
             try submit(newcomers.flatMap { join($0) })
             let present = accounts.count - joining.count
-            try submit((0..<max(4, accounts.count / 16)).compactMap { _ in act(accounts[.random(in: 0..<present, using: &random)]) })
+            try submit(
+                (0..<max(4, accounts.count / 16)).compactMap { _ in
+                    act(accounts[.random(in: 0..<present, using: &random)])
+                })
             if Int.random(in: 0..<3, using: &random) == 0 { try await sweep() }
         }
         set(time)

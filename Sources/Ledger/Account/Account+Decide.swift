@@ -8,17 +8,26 @@ public struct Context: Sendable {
     public let prior: RecordedEvent?
     /// The event that settled the request that a reversal concerns, where there is one.
     public let settlement: RecordedEvent?
+    private let calendar: @Sendable (Timestamp) -> CalendarWindows
+    /// What came in the last minute, of the scopes whose pace is limited.
+    public let recent: [LimitScope: RecentUse]
 
     public init(
         now: Timestamp, prices: PriceBook, plans: PlanBook, prior: RecordedEvent? = nil,
-        settlement: RecordedEvent? = nil
+        settlement: RecordedEvent? = nil, recent: [LimitScope: RecentUse] = [:],
+        calendar: @escaping @Sendable (Timestamp) -> CalendarWindows = CalendarWindows.utc(at:)
     ) {
         self.now = now
         self.prices = prices
         self.plans = plans
         self.prior = prior
         self.settlement = settlement
+        self.recent = recent
+        self.calendar = calendar
     }
+
+    /// The calendar's windows at ``now``.
+    var windows: CalendarWindows { calendar(now) }
 }
 
 extension Account {
@@ -69,6 +78,8 @@ extension Account {
         case .schedulePlan(let command): try schedule(command, in: context)
         case .subscribe(let command): try subscribe(command, in: context)
         case .importCycle(let command): try importCycle(command, in: context)
+        case .setLimits(let command): try setLimits(command, at: context.now)
+        case .setBudget(let command): try setBudget(command, at: context.now)
         case .grant(let command): try grant(command, at: context.now)
         case .adjust(let command): try adjust(command, at: context.now)
         case .placeHold(let command): try placeHold(command, in: context)
@@ -170,7 +181,11 @@ extension Account {
         if command.searchBound > 0, priced.price.webSearch == nil {
             throw .searchNotPriced(model: command.origin.model)
         }
-        let available = available(at: context.now)
+        let scopes = limitedScopes(keyID: command.origin.keyID)
+        if !scopes.isEmpty { try checkPace(command, scopes: scopes, in: context) }
+        let balance = available(at: context.now)
+        let cap = scopes.isEmpty ? nil : tightestCap(scopes: scopes, in: context)
+        let available = min(balance, cap?.left ?? balance)
         let estimate = Estimate(
             price: priced.price, rate: rate, promptBound: command.promptBound, choices: command.choices,
             searchBound: command.searchBound, writesCache: command.writesCache)
@@ -182,8 +197,14 @@ extension Account {
             guard let least = command.shrinkTo, fitting >= max(1, least),
                 let shrunk = estimate.credits(outputPerChoice: fitting), shrunk <= available
             else {
+                if let cap, cap.left < wanted, wanted <= balance {
+                    throw .limitReached(
+                        LimitReached(
+                            scope: cap.scope, kind: .spending(cap.window), limit: cap.limit.nanos,
+                            used: cap.used.nanos, needed: wanted.nanos, retryAt: cap.ends, fittingOutput: fitting))
+                }
                 throw .insufficientCredits(
-                    Shortage(needed: wanted, available: available, held: held, fittingOutput: fitting))
+                    Shortage(needed: wanted, available: balance, held: held, fittingOutput: fitting))
             }
             output = fitting
             amount = shrunk
@@ -192,7 +213,7 @@ extension Account {
             request: command.request, origin: command.origin, promptBound: command.promptBound,
             outputBound: output * command.choices, wantedOutput: command.wantedOutput,
             searchBound: command.searchBound, writesCache: command.writesCache, priced: priced, rate: rate,
-            amount: amount)
+            amount: amount, windows: scopes.isEmpty ? nil : countedWindows(scopes: scopes, in: context))
         return [Draft(event: .holdPlaced(event), key: Command.holdKey(command.request), effectiveAt: context.now)]
     }
 

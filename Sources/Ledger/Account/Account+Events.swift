@@ -126,6 +126,14 @@ public struct HoldPlaced: Hashable, Sendable {
     public let priced: PriceInForce
     public let rate: CreditRate
     public let amount: Credits
+    /// The calendar day and month in which it is counted; nil where nothing is counted.
+    public let windows: Windows?
+
+    /// When the day and the month began, in the zone that was configured.
+    public struct Windows: Hashable, Sendable {
+        public let day: Timestamp
+        public let month: Timestamp
+    }
 }
 
 /// Why a hold was released without a charge.
@@ -305,6 +313,8 @@ public indirect enum LedgerEvent: Hashable, Sendable {
     case paymentRecorded(PaymentRecorded)
     case paymentRefunded(PaymentRefunded)
     case paymentFailed(PaymentFailed)
+    case limitsSet(LimitsSet)
+    case budgetSet(BudgetSet)
 }
 
 /// What a decision wants appended: an event, the key that makes it unique, and the instant from which it counts.

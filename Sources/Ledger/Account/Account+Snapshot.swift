@@ -69,6 +69,15 @@ extension Account {
         json.beginArray()
         for payment in prepaid { json.value(payment.rawValue) }
         json.endArray()
+        json.name("spending")
+        json.beginArray()
+        for (scope, state) in spending.sorted(by: { $0.key < $1.key }) {
+            json.beginObject()
+            json.optional("key_id", scope.keyID)
+            state.encode(into: &json)
+            json.endObject()
+        }
+        json.endArray()
         json.endObject()
         return json.bytes
     }
@@ -150,12 +159,21 @@ extension Account {
             }
             prepaid.append(payment)
         }
+        var spending: [LimitScope: SpendingState] = [:]
+        try json.field("spending")
+        try json.enterArray()
+        while try json.nextElement() {
+            try json.enterObject()
+            let scope = LimitScope(keyID: try json.optionalString(field: "key_id"))
+            spending[scope] = try SpendingState(from: &json)
+            try json.leaveObject()
+        }
         try json.leaveObject()
         try json.end()
         self.init(
             id: id, version: version, plan: plan, rate: rate, openedAt: openedAt, isBlocked: blocked, grants: grants,
             debt: debt, holds: holds, reversals: reversals, cycle: cycle, nextPlan: nextPlan, payments: payments,
-            prepaid: prepaid, totals: totals)
+            prepaid: prepaid, spending: spending, totals: totals)
     }
 }
 

@@ -85,6 +85,8 @@ public struct Account: Hashable, Sendable {
     public private(set) var payments: [PaymentID: RecordedPayment] = [:]
     /// Payments for cycles that have not begun, in the order in which they are used.
     public private(set) var prepaid: [PaymentID] = []
+    /// Limits, and what has been spent under them, by scope; only of scopes that have any.
+    public private(set) var spending: [LimitScope: SpendingState] = [:]
     public private(set) var totals = Totals()
 
     /// The sums over an account's history, which explain its balance.
@@ -204,10 +206,15 @@ public struct Account: Hashable, Sendable {
         case .holdPlaced(let event):
             holds[event.request] = Hold(placed: event, placedAt: effectiveAt)
             held = saturating(held, plus: event.amount)
+            if let windows = event.windows {
+                for scope in limitedScopes(keyID: event.origin.keyID) {
+                    spending[scope]?.hold(event.amount, day: windows.day, month: windows.month, at: effectiveAt)
+                }
+            }
         case .holdReleased(let event):
-            settle(event.request)
+            settle(event.request, charged: .zero)
         case .requestCharged(let event):
-            settle(event.request)
+            settle(event.request, charged: event.credits)
             totals.charged += Int128(event.credits.nanos)
             take(event.allocations)
             debt = saturating(debt, plus: event.shortfall)
@@ -228,6 +235,8 @@ public struct Account: Hashable, Sendable {
         case .planScheduled(let event): nextPlan = event.plan == plan ? nil : event.plan
         case .paymentRecorded(let event): record(event, at: effectiveAt)
         case .paymentRefunded(let event): refund(event)
+        case .limitsSet(let event): limit(event)
+        case .budgetSet(let event): limit(event, at: effectiveAt)
         case .paymentFailed, .priceSet, .priceRemoved, .planSet: break
         }
     }
@@ -280,9 +289,31 @@ public struct Account: Hashable, Sendable {
         }
     }
 
-    private mutating func settle(_ request: RequestID) {
+    private mutating func settle(_ request: RequestID, charged: Credits) {
         guard let hold = holds.removeValue(forKey: request) else { return }
         held = saturating(held, minus: hold.placed.amount)
+        guard let windows = hold.placed.windows else { return }
+        for scope in limitedScopes(keyID: hold.placed.origin.keyID) {
+            spending[scope]?.settle(
+                hold.placed.amount, charged: charged, day: windows.day, month: windows.month, at: hold.placedAt)
+        }
+    }
+
+    private mutating func limit(_ event: LimitsSet) {
+        spending[event.scope, default: SpendingState()].limits = event.limits
+        if spending[event.scope]?.isEmpty ?? false { spending[event.scope] = nil }
+    }
+
+    private mutating func limit(_ event: BudgetSet, at instant: Timestamp) {
+        var state = spending[.account] ?? SpendingState()
+        // Another sum for the same period changes nothing of the period.
+        if event.budget == nil || event.budget?.id != state.budget?.id || event.budget?.seconds != state.budget?.seconds
+        {
+            state.budgetFrom = event.budget == nil ? nil : instant
+            state.counters[.budget] = nil
+        }
+        state.budget = event.budget
+        spending[.account] = state.isEmpty ? nil : state
     }
 
     private mutating func take(_ allocations: [Allocation]) {
@@ -328,7 +359,8 @@ public struct Account: Hashable, Sendable {
     init(
         id: AccountID, version: Int64, plan: String?, rate: CreditRate, openedAt: Timestamp?, isBlocked: Bool,
         grants: [Grant], debt: Credits, holds: [Hold], reversals: [RequestID: Credits], cycle: Cycle?,
-        nextPlan: String?, payments: [RecordedPayment], prepaid: [PaymentID], totals: Totals
+        nextPlan: String?, payments: [RecordedPayment], prepaid: [PaymentID],
+        spending: [LimitScope: SpendingState], totals: Totals
     ) {
         self.id = id
         self.version = version
@@ -341,6 +373,7 @@ public struct Account: Hashable, Sendable {
         self.cycle = cycle
         self.nextPlan = nextPlan
         self.prepaid = prepaid
+        self.spending = spending
         for payment in payments { self.payments[payment.id] = payment }
         self.totals = totals
         for grant in grants { file(grant) }

@@ -25,6 +25,10 @@ public struct Command: Hashable, Sendable {
         /// What a portal tells of a subscription, without a payment's name.
         case subscribe(Subscribe)
         case importCycle(ImportCycle)
+        /// Replaces the limits of the account or of a key of it; nothing where they are what they are.
+        case setLimits(SetLimits)
+        /// Attaches a budget, or takes it away.
+        case setBudget(SetBudget)
         case grant(GrantCredits)
         /// Adds (into `TOPUP`, without expiry) or withdraws credits by an operator's decision.
         case adjust(AdjustCredits)
@@ -72,7 +76,7 @@ public struct Command: Hashable, Sendable {
         case .removePrice(let command): command.key
         case .setPlan(let command): command.key
         case .importUsage(let command): command.key
-        case .recordDue, .block, .unblock: nil
+        case .recordDue, .setLimits, .setBudget, .block, .unblock: nil
         }
     }
 

@@ -54,6 +54,10 @@ extension HoldPlaced {
         json.encode("price", priced)
         json.field("micro_credits_per_usd", rate.microsPerUSD)
         json.field("amount", amount.nanos)
+        if let windows {
+            json.field("day", windows.day.microseconds)
+            json.field("month", windows.month.microseconds)
+        }
     }
 
     init(from json: inout JSONScanner) throws(JSONError) {
@@ -67,6 +71,11 @@ extension HoldPlaced {
         priced = try json.priceInForce("price")
         rate = try json.rate()
         amount = try json.credits("amount")
+        if let day = try json.optionalInteger(field: "day") {
+            windows = Windows(day: Timestamp(microseconds: day), month: try json.instant("month"))
+        } else {
+            windows = nil
+        }
     }
 }
 

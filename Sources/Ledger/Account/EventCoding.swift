@@ -28,6 +28,8 @@ extension LedgerEvent {
         case .paymentRecorded: "payment_recorded.v1"
         case .paymentRefunded: "payment_refunded.v1"
         case .paymentFailed: "payment_failed.v1"
+        case .limitsSet: "limits_set.v1"
+        case .budgetSet: "budget_set.v1"
         }
     }
 
@@ -76,6 +78,8 @@ extension LedgerEvent {
         case .paymentRecorded(let event): event.encode(into: &json)
         case .paymentRefunded(let event): event.encode(into: &json)
         case .paymentFailed(let event): event.encode(into: &json)
+        case .limitsSet(let event): event.encode(into: &json)
+        case .budgetSet(let event): event.encode(into: &json)
         }
         json.endObject()
         return json.bytes
@@ -121,6 +125,10 @@ extension LedgerEvent {
                 self = .paymentRefunded(try PaymentRefunded(from: &json))
             } else if name.equals(all, "payment_failed.v1") {
                 self = .paymentFailed(try PaymentFailed(from: &json))
+            } else if name.equals(all, "limits_set.v1") {
+                self = .limitsSet(try LimitsSet(from: &json))
+            } else if name.equals(all, "budget_set.v1") {
+                self = .budgetSet(try BudgetSet(from: &json))
             } else if name.equals(all, "charge_reversed.v1") {
                 self = .chargeReversed(try ChargeReversed(from: &json))
             } else if name.equals(all, "credits_withdrawn.v1") {

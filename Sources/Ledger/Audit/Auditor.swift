@@ -218,6 +218,10 @@ private struct AuditRules {
         case .paymentFailed(let event):
             return recorded.key == "payment-failed:\(event.payment)" ? nil : "the key of a failed payment is another"
         case .paymentRecorded, .planScheduled: return nil
+        case .limitsSet(let event):
+            return (account.spending[event.scope]?.limits ?? .none) == event.limits ? "the limits were so already" : nil
+        case .budgetSet(let event):
+            return account.spending[.account]?.budget == event.budget ? "the budget was so already" : nil
         case .accountBlocked: return account.isBlocked ? "the account was blocked already" : nil
         case .accountUnblocked: return account.isBlocked ? nil : "the account was not blocked"
         case .accountOpened, .grantExpired: return nil
@@ -287,7 +291,9 @@ private struct AuditRules {
         if estimate.credits(outputPerChoice: event.outputBound) != event.amount {
             return "the bounds give another amount"
         }
-        return event.amount > account.available(at: recorded.recordedAt) ? "more was held than was available" : nil
+        if event.amount > account.available(at: recorded.recordedAt) { return "more was held than was available" }
+        if account.spending.isEmpty, event.windows == nil { return nil }
+        return account.withinCaps(event, at: recorded.recordedAt) ? nil : "more was held than a limit allows"
     }
 
     private func broken(_ event: RequestCharged, _ recorded: RecordedEvent, on account: Account) -> String? {

@@ -5,6 +5,8 @@ public struct AccountChanges: Hashable, Sendable {
     public private(set) var payments: Set<PaymentID> = []
     /// Whether the cycle, what is wanted of the next one, or ``Account/nextDue`` is another.
     public internal(set) var cycle = false
+    /// Whether limits, or what was spent under them, are others.
+    public internal(set) var spending = false
 
     init() {}
 
@@ -13,6 +15,7 @@ public struct AccountChanges: Hashable, Sendable {
         grants = Set(account.openGrants.map(\.id) + account.closedGrants.keys)
         payments = Set(account.payments.keys)
         cycle = true
+        spending = true
     }
 
     mutating func add(_ recorded: RecordedEvent) {
@@ -30,6 +33,7 @@ public struct AccountChanges: Hashable, Sendable {
             payments.insert(event.payment)
             grants.formUnion(event.taken.map(\.grant))
             cycle = true
+        case .limitsSet, .budgetSet: spending = true
         default: break
         }
     }

@@ -66,6 +66,8 @@ public final class LedgerWriter: Sendable {
         public var cachedAccounts = 100_000
         /// After how many events an account's snapshot is renewed.
         public var snapshotInterval: Int64 = 256
+        /// The day and the month of an instant, by which spending is counted.
+        public var calendar: @Sendable (Timestamp) -> CalendarWindows = CalendarWindows.utc(at:)
 
         public init() {}
     }

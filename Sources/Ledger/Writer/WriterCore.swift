@@ -8,6 +8,8 @@ struct WriterCore {
     private(set) var plans: PlanBook
     private var cache: AccountCache
     private var scratch: [UInt8] = []
+    private var rates = RateMeter()
+    private let calendar: @Sendable (Timestamp) -> CalendarWindows
 
     init(
         store: any EventStore, configuration: LedgerWriter.Configuration, clock: @escaping @Sendable () -> Timestamp
@@ -15,6 +17,7 @@ struct WriterCore {
         self.store = store
         self.clock = clock
         snapshotInterval = max(1, configuration.snapshotInterval)
+        calendar = configuration.calendar
         cache = AccountCache(capacity: configuration.cachedAccounts)
         head = try store.head()
         var prices = PriceBook()
@@ -90,9 +93,13 @@ struct WriterCore {
         var (renewals, expiries) = (0, 0)
         while true {
             if !isOptimistic { prior = try self.prior(of: command, account: entry.account, in: transaction) }
+            var recent: [LimitScope: RecentUse] = [:]
+            if case .placeHold(let hold) = command.action, !entry.account.spending.isEmpty {
+                recent = rates.recent(entry.account, keyID: hold.origin.keyID, at: now)
+            }
             let context = Context(
                 now: now, prices: prices, plans: plans, prior: prior,
-                settlement: try settlement(for: command, in: transaction))
+                settlement: try settlement(for: command, in: transaction), recent: recent, calendar: calendar)
             let decision = Result { () throws(Refusal) in try entry.account.decide(command, in: context) }
             if isOptimistic, (try? decision.get().count) != 1 {
                 isOptimistic = false
@@ -108,6 +115,10 @@ struct WriterCore {
             for draft in drafts {
                 guard let recorded = try append(draft, to: &entry.account, at: now, in: transaction) else { break }
                 touched.changes[command.account, default: AccountChanges()].add(recorded)
+                if !entry.account.spending.isEmpty {
+                    touched.changes[command.account]?.spending = true
+                    rates.note(draft.event, on: entry.account, at: now)
+                }
                 switch draft.event {
                 case .renewalEvaluated: renewals += 1
                 case .grantExpired: expiries += 1

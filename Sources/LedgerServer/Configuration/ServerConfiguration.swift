@@ -1,5 +1,6 @@
 import Foundation
 import Ledger
+import Projections
 
 /// The bounds of the server: each has its default here, and is a key of `limits:` in the file.
 struct Limits: Sendable {
@@ -115,6 +116,9 @@ struct ServerConfiguration: Sendable {
     /// Plans that seed the book.
     var plans: [Plan]
     var renewals: RenewalConfiguration
+    /// `time_zone`: whose days and months spending limits are counted by.
+    var timeZone: String
+    var calendar: UsageCalendar
     var payments: [PaymentProviderConfiguration]
     /// Bare model names and what they stand for.
     var modelMap: [String: ModelKey] = [:]
@@ -162,6 +166,12 @@ struct ServerConfiguration: Sendable {
         where file.ignore(key) {
             warnings.append("'\(key)' is ignored")
         }
+        timeZone = try file.string("time_zone") ?? "UTC"
+        guard let calendar = UsageCalendar(zone: timeZone) else {
+            throw ConfigurationError(
+                "must be a time zone of IANA's, or an offset from UTC like +09:00", key: "time_zone")
+        }
+        self.calendar = calendar
         plans = try Self.plans(&file)
         renewals = try Self.renewals(&file)
         payments = try Self.payments(&file, plans: plans)

@@ -119,6 +119,27 @@ struct BodyFields {
         return value
     }
 
+    /// A list of texts.
+    func strings(_ field: String) throws -> [String]? {
+        guard let range = present(field) else { return nil }
+        guard kind(range) == .array else {
+            throw GatewayError.validation(kind: "list_type", field: field, message: "Input should be a valid list")
+        }
+        return try bytes[range].withUnsafeBufferPointer { buffer in
+            var json = JSONScanner(buffer)
+            var texts: [String] = []
+            try json.enterArray()
+            while try json.nextElement() {
+                guard json.peek() == .string else {
+                    throw GatewayError.validation(
+                        kind: "string_type", field: field, message: "Input should be a list of strings")
+                }
+                texts.append(try json.string())
+            }
+            return texts
+        }
+    }
+
     /// The members of a JSON object.
     func fields(_ field: String) throws -> BodyFields? {
         guard let range = present(field) else { return nil }

@@ -255,6 +255,12 @@ extension GatewayError {
             self = GatewayError(
                 .badRequest, "search_not_priced",
                 "Web searches of the model '\(model)' have no price; ask the operator to set one", param: "tools")
+        case .modelNotAllowed(let model):
+            self = GatewayError(
+                .forbidden, "model_not_allowed",
+                "The model '\(model)' is not among those that this account or key may use",
+                param: "model")
+        case .limitReached(let limit): self = Self.limitReached(limit)
         case .insufficientCredits(let shortage):
             self = Self.insufficientCredits(shortage, status: insufficientCreditsStatus)
         case .holdNotOpen(let request):
@@ -264,6 +270,39 @@ extension GatewayError {
         case .reversalExceedsCharge(let left):
             self = GatewayError(.badRequest, "reversal_exceeds_charge", "Only \(left) credits of the charge are left")
         }
+    }
+
+    private static func limitReached(_ limit: LimitReached) -> GatewayError {
+        let whose = limit.scope.keyID == nil ? "account" : "key"
+        let (what, isSpending): (String, Bool) =
+            switch limit.kind {
+            case .spending(.day): ("credits a day", true)
+            case .spending(.month): ("credits a month", true)
+            case .spending(.total): ("credits in total", true)
+            case .spending(.budget): ("credits of its budget's period", true)
+            case .requestsPerMinute: ("requests a minute", false)
+            case .tokensPerMinute: ("tokens a minute", false)
+            }
+        func text(_ figure: Int64) -> String { isSpending ? Credits(nanos: figure).description : String(figure) }
+        let advice = limit.fittingOutput > 0 ? "; with max_tokens of at most \(limit.fittingOutput) it fits" : ""
+        var error = GatewayError(
+            limit.retryAt == nil ? HTTPResponse.Status(code: 402, reasonPhrase: "Payment Required") : .tooManyRequests,
+            isSpending ? "spending_limit_reached" : "rate_limit_reached",
+            "The \(whose)'s limit of \(text(limit.limit)) \(what) is reached: \(text(limit.used)) are used, this request needs up to \(text(limit.needed))\(advice)",
+            type: isSpending ? "insufficient_quota" : "rate_limit_error")
+        error.figures = [
+            ("limit", text(limit.limit)), ("used", text(limit.used)), ("needed", text(limit.needed)),
+            ("max_tokens_that_fit", String(limit.fittingOutput)),
+        ]
+        guard let retryAt = limit.retryAt else {
+            error.headers[.shouldRetry] = "false"
+            return error
+        }
+        let wait = Int128(retryAt.microseconds) - Int128(SystemClock.now().microseconds)
+        let seconds = Int(clamping: max(1, (wait + 999_999) / 1_000_000))
+        // Nobody's client should sleep until tomorrow.
+        if seconds > 60 { error.headers[.shouldRetry] = "false" }
+        return error.retrying(afterSeconds: seconds)
     }
 
     private static func insufficientCredits(_ shortage: Shortage, status: Int) -> GatewayError {

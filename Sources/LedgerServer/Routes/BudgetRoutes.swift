@@ -5,10 +5,11 @@ import Ledger
 import LedgerSQLite
 import WireJSON
 
-/// `/v1/budgets`: what users are meant to spend in a period: kept, shown and attached to users by `budget_id`; nothing is bounded by it yet.
+/// `/v1/budgets`: what users may spend in a rolling period, attached to them by `budget_id`. It binds as a cap of their accounts.
 struct BudgetRoutes: Sendable {
     let authenticator: Authenticator
     let directory: Directory
+    let caps: BudgetCaps
 
     /// A billion dollars, in micro-USD.
     private static let largest: Int64 = 1_000_000_000_000_000
@@ -52,7 +53,7 @@ struct BudgetRoutes: Sendable {
 
     /// Changes what the body names; `null` takes a bound away.
     @Sendable func update(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        try await authenticator.demand(.operate, request, context)
+        let actor = try await authenticator.demand(.operate, request, context).actor
         let id = try await budget(context).id
         let fields = try await BodyFields(request)
         let amount = fields.has("max_budget") ? Change(try Self.amount(fields)) : nil
@@ -63,6 +64,7 @@ struct BudgetRoutes: Sendable {
             budget.updatedAt = SystemClock.now()
         }
         guard let changed else { throw GatewayError.budgetNotFound(id) }
+        try await caps.apply(budget: id, actor: actor)
         return Response.json { changed.write(to: &$0) }
     }
 

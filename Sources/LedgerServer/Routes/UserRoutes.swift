@@ -13,6 +13,7 @@ struct UserRoutes: Sendable {
     let directory: Directory
     let balances: SQLiteBalances
     let usage: SQLiteUsage
+    let caps: BudgetCaps
 
     func add(to router: some RouterMethods<GatewayContext>) {
         router.post("/v1/users", use: create)
@@ -43,6 +44,7 @@ struct UserRoutes: Sendable {
         // An id that was erased before may come again: what the account was blocked for then does not bind now.
         guard try await directory.insert(user) else { return false }
         try await setBlocked(user.id, blocked, actor)
+        try await caps.apply(to: user, actor: actor)
         return true
     }
 
@@ -85,6 +87,7 @@ struct UserRoutes: Sendable {
         }
         guard let user = changed else { throw Self.notFound(id.rawValue) }
         if let blocked { try await setBlocked(user.id, blocked, actor) }
+        if budget != nil { try await caps.apply(to: user, actor: actor) }
         return try await render(user)
     }
 
@@ -135,6 +138,13 @@ struct UserRoutes: Sendable {
     private func json(_ user: User, spend: Int128) async throws -> [UInt8] {
         let identities = try await directory.identities(of: user.id)
         let balance = try await balances.balance(of: user.id, at: SystemClock.now())
+        let now = SystemClock.now()
+        let period =
+            user.budgetID == nil
+            ? nil
+            : try await balances.spending(of: user.id)[.account].flatMap { state in
+                state.budgetFrom.map { _ in state.use(of: .budget, .utc(at: now), at: now) }
+            }
         var json = JSONWriter()
         json.beginObject()
         json.field("user_id", user.id.rawValue)
@@ -142,8 +152,8 @@ struct UserRoutes: Sendable {
         json.nullable("email", user.email)
         json.usd("spend", picoUSD: spend)
         json.nullable("budget_id", user.budgetID)
-        json.nullable("budget_started_at", String?.none)
-        json.nullable("next_budget_reset_at", String?.none)
+        json.nullable("budget_started_at", period?.from)
+        json.nullable("next_budget_reset_at", period?.until)
         json.field("blocked", balance?.isBlocked ?? false)
         json.nullable("created_at", user.createdAt)
         json.nullable("updated_at", user.updatedAt)
