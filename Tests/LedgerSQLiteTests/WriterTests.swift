@@ -2,10 +2,11 @@ import CFaultyDisk
 import Foundation
 import GRDB
 import Ledger
-import LedgerSQLite
 import Projections
 import Synchronization
 import Testing
+
+@testable import LedgerSQLite
 
 @Suite("The writer")
 struct WriterTests {
@@ -299,6 +300,76 @@ struct StoreTests {
             #expect(throws: LedgerOpenError.self) { try SQLiteLedger(path: store.path) }
         }
         try await store.withWriter { _, _ in }
+    }
+
+    @Test("limits hold however many come at once, across a restart, and a minute's pace within one process")
+    func limits() async throws {
+        let store = try TestStore()
+        let holds: (LedgerWriter, Range<Int>, AccountID) async -> Int = { writer, numbers, account in
+            await withTaskGroup(of: Bool.self) { group in
+                for number in numbers {
+                    group.addTask { (try? await writer.submit(writer.hold(account, number, output: 5_000))) != nil }
+                }
+                return await group.reduce(0) { $0 + ($1 ? 1 : 0) }
+            }
+        }
+        try await store.withWriter { writer, _ in
+            try await writer.prepare([.alice, .bob], credits: "100")
+            let day = SetLimits(scope: .account, limits: UseLimits(perDay: Credits(decimal: "1")), actor: "test")
+            _ = try await writer.submit(Command(account: .alice, action: .setLimits(day)))
+            let pace = SetLimits(scope: .account, limits: UseLimits(requestsPerMinute: 7), actor: "test")
+            _ = try await writer.submit(Command(account: .bob, action: .setLimits(pace)))
+            // A tenth of a credit each.
+            #expect(await holds(writer, 0..<40, .alice) == 10)
+            #expect(await holds(writer, 100..<140, .bob) == 7)
+            store.now = store.now.advanced(bySeconds: 60)
+            #expect(await holds(writer, 200..<240, .bob) == 7)
+        }
+        try await store.withWriter { writer, _ in
+            #expect(await holds(writer, 300..<340, .alice) == 0, "what is held is counted from the disk")
+            _ = try await writer.releaseInterruptedHolds()
+            #expect(await holds(writer, 400..<440, .alice) == 10)
+        }
+        let balances = try SQLiteBalances(SQLiteLedger(path: store.path))
+        let state = try #require(try await balances.spending(of: .alice)[.account])
+        #expect(state.counters[.day]?.held == Credits(decimal: "1"))
+    }
+
+    @Test("a ledger of the schema before is brought to this one, and its accounts begin their cycles")
+    func migrated() async throws {
+        let store = try TestStore()
+        try await DatabaseQueue(path: store.path).write { db in
+            for migration in Schema.migrations.prefix(2) { try db.execute(sql: migration) }
+            try db.execute(sql: "PRAGMA user_version = 2")
+            try db.execute(sql: "PRAGMA application_id = \(Schema.applicationID)")
+        }
+        // What the version before wrote of an account.
+        var buffer: [UInt8] = []
+        let data = Array(#"{"plan":"FREE","micro_credits_per_usd":10000000}"#.utf8)
+        let opened = RecordedEvent(
+            position: 1, account: .alice, version: 1, recordedAt: store.now, effectiveAt: store.now,
+            key: "open:alice", event: try LedgerEvent(type: "account_opened.v1", data: data))
+        let encoded = EncodedEvent(opened, after: .genesis, buffer: &buffer)
+        try await DatabaseQueue(path: store.path).write { [hash = encoded.hash.bytes, now = store.now] db in
+            try db.execute(
+                sql: "INSERT INTO events VALUES (1, 'alice', 1, 'account_opened.v1', ?, ?, 'open:alice', ?, ?)",
+                arguments: [now.microseconds, now.microseconds, String(decoding: data, as: UTF8.self), Data(hash)])
+            try db.execute(
+                sql: "INSERT INTO balances VALUES ('alice', 1, 'FREE', 0, ?, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
+                arguments: [now.microseconds])
+        }
+        store.now = store.now.advanced(bySeconds: 100 * 86_400)
+        try await store.withWriter { writer, ledger in
+            for plan in Plan.standard { _ = try await writer.submit(.setPlan(SetPlan(plan: plan))) }
+            let due = try await SQLiteBalances(ledger).dueAccounts(at: store.now, behind: nil, limit: 10)
+            #expect(due.map(\.account) == [.alice])
+            let receipt = try await writer.submit(Command(account: .alice, action: .recordDue))
+            #expect(receipt.renewals == 1)
+            #expect(try await SQLiteBalances(ledger).dueAccounts(at: store.now, behind: nil, limit: 10).isEmpty)
+            store.now = store.now.advanced(bySeconds: 30 * 86_400)
+            let later = try await writer.submit(Command(account: .alice, action: .recordDue))
+            #expect(later.balance == Credits(decimal: "10"))
+        }
     }
 
     @Test("a newer schema, and what is no ledger, are refused and left as they are")

@@ -31,6 +31,11 @@ struct TamperTests {
                 Command(
                     account: account,
                     action: .grant(GrantCredits(key: "g:\(name)", pool: .bonus, source: .signupBonus, amount: amount))))
+            let limits = UseLimits(perDay: amount, total: amount)
+            _ = try await writer.submit(
+                Command(
+                    account: account,
+                    action: .setLimits(SetLimits(scope: .account, limits: limits, actor: "test"))))
             for number in 1...3 {
                 let request = try #require(RequestID(rawValue: "req_\(name)_\(number)"))
                 let origin = RequestOrigin(model: "up:model", keyID: "key", endpoint: "/v1/chat/completions")
@@ -90,7 +95,7 @@ struct TamperTests {
         let path = folder.appending(path: "ledger.sqlite").path
         let sound = try Self.verify(path)
         #expect(sound.isSound, "\(sound.findings)")
-        #expect(sound.accounts == 2 && sound.events == 27)
+        #expect(sound.accounts == 2 && sound.events == 29)
         let rows = try DatabaseQueue(path: path).read { db in
             try Row.fetchAll(db, sql: "SELECT position, account, type, key, data, hash FROM events")
         }
@@ -128,7 +133,7 @@ struct TamperTests {
             "DELETE FROM grants WHERE account = 'alice'",
             "INSERT INTO grants VALUES ('carol', 1, 'BONUS', 'PURCHASE', 5, 5, NULL, 0)",
             "UPDATE usage_log SET credits = credits + 1 WHERE account = 'bob'",
-            "DELETE FROM usage_log WHERE position = 7",
+            "DELETE FROM usage_log WHERE position = (SELECT min(position) FROM usage_log)",
             "UPDATE usage_log SET reversed = 0", "UPDATE usage_days SET requests = requests + 1",
             "DELETE FROM usage_days", "DELETE FROM usage_days WHERE account = 'bob'",
             "INSERT INTO usage_days SELECT 'carol', day, model, requests, errors, prompt_tokens, cached_tokens, completion_tokens, cost_pico_usd, credits FROM usage_days LIMIT 1",
@@ -143,6 +148,8 @@ struct TamperTests {
             "UPDATE cycles SET ends_at = ends_at + 1 WHERE account = 'bob'", "UPDATE cycles SET due_at = due_at - 1",
             "UPDATE cycles SET payment = NULL", "UPDATE cycles SET next_plan = 'BASIC'", "DELETE FROM cycles",
             "UPDATE cycles SET account = 'carol' WHERE account = 'bob'",
+            "UPDATE spending SET state = replace(state, '\"spent\":', '\"spent\":1')", "DELETE FROM spending",
+            "INSERT INTO spending VALUES ('carol', '', '{}')",
             "UPDATE payments SET refunded_credits = 1", "UPDATE payments SET grant_id = NULL", "DELETE FROM payments",
             "INSERT INTO payments SELECT 'carol', payment, purchase, plan, credits, micro_usd, recorded_at, grant_id, 0, 0 FROM payments LIMIT 1",
         ])
@@ -156,7 +163,8 @@ struct TamperTests {
     @Test(
         "tables without types that hold anything at all lead to findings and not to a crash",
         arguments: [
-            "balances", "grants", "cycles", "payments", "snapshots", "checkpoints", "usage_log", "usage_days", "events",
+            "balances", "grants", "cycles", "payments", "spending", "snapshots", "checkpoints", "usage_log",
+            "usage_days", "events",
         ])
     func untyped(table: String) async throws {
         let folder = try await Self.makeLedger()
