@@ -370,5 +370,26 @@ enum Schema {
             resolved_by TEXT
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX deliveries_by_status ON deliveries (status, received_at, id);
+
+        -- Where accounts are told of what happens to their credits. The secret signs what is sent.
+        CREATE TABLE webhooks (
+            account TEXT PRIMARY KEY,
+            url TEXT NOT NULL,
+            secret TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        -- What is to be told, to the operator or to the account, until it has been taken.
+        CREATE TABLE notices (
+            id TEXT NOT NULL,
+            operator INTEGER NOT NULL CHECK (operator IN (0, 1)),
+            account TEXT NOT NULL,
+            body TEXT NOT NULL,
+            created_at INTEGER NOT NULL,
+            due_at INTEGER NOT NULL,
+            attempts INTEGER NOT NULL,
+            delivered_at INTEGER,
+            PRIMARY KEY (id, operator)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX notices_by_due ON notices (due_at, id) WHERE delivered_at IS NULL;
+        CREATE INDEX notices_by_age ON notices (created_at);
         """
 }

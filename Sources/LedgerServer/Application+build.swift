@@ -153,6 +153,7 @@ struct Gateway: Sendable {
         let inbox = PaymentInbox(
             providers: Dictionary(uniqueKeysWithValues: paymentProviders.map { ($0.name, $0) }), writer: writer,
             directory: directory, balances: balances, logger: logger)
+        WebhookRoutes(authenticator: authenticator, directory: directory).add(to: router)
         PaymentRoutes(authenticator: authenticator, directory: directory, inbox: inbox).add(to: router)
         DescriptionRoutes().add(to: router)
         addLogin(to: router, publicURL, authenticator, directory, issuer, client, security)
@@ -184,6 +185,10 @@ struct Gateway: Sendable {
         services.append(
             RenewalService(
                 sweep: sweep, inbox: inbox, intervalSeconds: configuration.renewals.sweepSeconds, logger: logger))
+        services.append(
+            NoticeService(
+                configuration: configuration.notices, events: ledger, directory: directory,
+                client: ProviderClient(client), logger: logger))
         if configuration.providers.values.contains(where: { $0.kind == .demo }) {
             services.append(DemoUpstream(base: demoBase, logger: quiet).service())
         }

@@ -1,5 +1,6 @@
 import Foundation
 import Ledger
+import LedgerSQLite
 
 /// Something that is sold at a payment provider.
 struct ProductConfiguration: Sendable {
@@ -35,7 +36,39 @@ struct RenewalConfiguration: Sendable {
     var batch = 64
 }
 
+/// Who is told of what happens to credits, and when.
+struct NoticeConfiguration: Sendable {
+    /// `url` and `secret`: the operator's; nil: only accounts that have a webhook are told.
+    var target: NoticeTarget?
+    /// `low_balance`
+    var lowBalance = Credits(nanos: 2 * Credits.nanosPerCredit)
+    /// `expiring_days`
+    var expiringSeconds: Int64 = 3 * 86_400
+}
+
 extension ServerConfiguration {
+    /// Reads `notices`.
+    static func notices(_ file: inout ConfigurationSection) throws(ConfigurationError) -> NoticeConfiguration {
+        var notices = NoticeConfiguration()
+        guard var section = try file.section("notices") else { return notices }
+        let url = try section.string("url")
+        let secret = try section.secret("secret")
+        if let low = try section.amount("low_balance", fractionDigits: 9) { notices.lowBalance = Credits(nanos: low) }
+        if let days = try section.integer("expiring_days", in: 1...365) {
+            notices.expiringSeconds = Int64(days) * 86_400
+        }
+        try section.finish()
+        guard let url else { return notices }
+        try checkURL(url, key: "notices.url", isLoopbackHTTPOnly: true)
+        guard let secret, secret.utf8.count >= 16 else {
+            throw ConfigurationError(
+                "needs 'secret' (or 'secret_file') with at least 16 characters: what is sent is signed with it",
+                key: "notices.url")
+        }
+        notices.target = NoticeTarget(account: nil, url: url, secret: secret)
+        return notices
+    }
+
     /// Reads `plans`: the standard ones, with what the file says otherwise of them, and further ones.
     static func plans(_ file: inout ConfigurationSection) throws(ConfigurationError) -> [Plan] {
         var plans = Plan.standard

@@ -120,6 +120,7 @@ struct ServerConfiguration: Sendable {
     var timeZone: String
     var calendar: UsageCalendar
     var payments: [PaymentProviderConfiguration]
+    var notices: NoticeConfiguration
     /// Bare model names and what they stand for.
     var modelMap: [String: ModelKey] = [:]
     var defaultModel: ModelConfiguration
@@ -175,6 +176,7 @@ struct ServerConfiguration: Sendable {
         plans = try Self.plans(&file)
         renewals = try Self.renewals(&file)
         payments = try Self.payments(&file, plans: plans)
+        notices = try Self.notices(&file)
         limits = try Limits(file.section("limits", overriddenByEnvironment: true))
         allowUnpriced = try file.boolean("allow_unpriced") ?? false
         let status = try file.choice("insufficient_credits_status", ["402", "403"])

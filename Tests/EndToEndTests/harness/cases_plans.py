@@ -1,19 +1,23 @@
-"""Budgets, the subscriptions that the portal tells of, and what the operator's timer records."""
+"""Budgets; and subscriptions, of which a portal tells, or for which a payment is named."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime
+import re
 from decimal import Decimal
 from urllib.parse import quote
 
 import wire
 from cases_admin import instant, missing
 from cases_profile import TIME, UUID, exact, invalid, like
-from checks import case, detail
-from clock import Clock
+from checks import Checks, case, detail
 from gateway import Gateway
 from world import World
+
+NANO = 10**9
+#: A plan that is better than BASIC; and nothing is recorded but what somebody asks for.
+PLANS = {"plans": {"PRO": {"price_usd": 30, "cycle_credits": 300}}, "renewals": {"sweep_seconds": 0}}
 
 
 @case
@@ -81,15 +85,16 @@ async def budgets() -> None:
 
 @case
 async def subscriptions() -> None:
-    """The portal's calls about a subscription have the effect of once, in whatever number they come, and what was paid stays."""
-    async with World(["up:finish"]) as world:
-        for about in (refused, subscribed, cancelled, by_key):
+    """Calls about a subscription have the effect of once, in whatever number they come, by the portal's word or a payment's name; what was paid stays."""
+    async with World(["up:finish"], settings=PLANS) as world:
+        for about in (refused, subscribed, cancelled, by_key, by_payment, upgraded):
             with world.check.about(about.__name__):
                 await about(world)
 
 
-async def subscribe(gateway: Gateway, user: str, plan: str = "BASIC", **more: object) -> wire.Response:
-    return await gateway.api("POST", "/v1/billing/subscription", {"user_id": user, "plan_name": plan}, **more)
+async def subscribe(gateway: Gateway, user: str, plan: str = "BASIC", payment: object = None, upgrade: object = None, **more: object) -> wire.Response:
+    value = {"user_id": user, "plan_name": plan, "payment_id": payment, "upgrade": upgrade}
+    return await gateway.api("POST", "/v1/billing/subscription", {name: given for name, given in value.items() if given is not None}, **more)
 
 
 async def cancel(gateway: Gateway, user: str, **more: object) -> wire.Response:
@@ -101,67 +106,108 @@ async def said(gateway: Gateway, user: str, *names: str) -> list[dict]:
     return [event for event in await gateway.events() if event["account"] == user and event["name"] in names]
 
 
+def micros(instant: str) -> int:
+    """An instant as events hold it."""
+    since = datetime.datetime.fromisoformat(instant) - datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+    return since // datetime.timedelta(microseconds=1)
+
+
+async def paid(gateway: Gateway, user: str) -> list[dict]:
+    """What the profile has of a user's payments, newest first."""
+    return exact(await gateway.api("GET", f"/v1/profile/payments?user={quote(user)}"))["data"]["paymentTransactions"]
+
+
+def done(check: Checks, response: wire.Response, plan: str = "BASIC", replayed: str | None = None) -> None:
+    """A subscription's answer; `replayed` where its key or payment was there before."""
+    if check.equal(response.status, 200, f"status of {response}"):
+        check.equal(response.json, {"success": True, "detail": f"Subscribed to {plan}"}, "the answer")
+    check.equal(response.header("idempotency-replayed"), replayed, "idempotency-replayed")
+
+
+def error(check: Checks, response: wire.Response, status: int, code: str) -> None:
+    check.equal((response.status, response.json.get("code")), (status, code), f"status and code of {response}")
+
+
 async def refused(world: World) -> None:
     check, gateway = world.check, world.gateway
     key = await gateway.user("alice")
-    detail(check, await subscribe(gateway, "alice", "GOLD"), 404, "Plan 'GOLD' not found")
-    detail(check, await subscribe(gateway, "nobody"), 404, "User not found")
+    for payment in (None, "inv-0"):
+        detail(check, await subscribe(gateway, "alice", "GOLD", payment), 404, "Plan 'GOLD' not found")
+        detail(check, await subscribe(gateway, "nobody", payment=payment), 404, "User not found")
+        detail(check, await subscribe(gateway, "alice", payment=payment, key=key), 403, "Master key required")
+        check.equal((await subscribe(gateway, "alice", payment=payment, key=None)).status, 401, "status without a credential")
     missing(check, await gateway.api("POST", "/v1/billing/subscription", {"plan_name": "BASIC"}), "user_id")
     missing(check, await gateway.api("POST", "/v1/billing/subscription", {"user_id": "alice"}), "plan_name")
     missing(check, await gateway.api("PATCH", "/v1/billing/subscription/alice", {}), "status")
     for status in ("ACTIVE", "cancelled", ""):
         invalid(check, await gateway.api("PATCH", "/v1/billing/subscription/alice", {"status": status}), "status", "body")
+    for payment in ("", "x" * 201, "a\nb", "\u0085", 7, True):
+        invalid(check, await subscribe(gateway, "alice", payment=payment), "payment_id", "body")
+    invalid(check, await subscribe(gateway, "alice", payment="inv-0", upgrade="yes"), "upgrade", "body")
+    error(check, await subscribe(gateway, "alice", "FREE", "inv-0"), 400, "plan_not_for_sale")
+    for plan in ("BASIC", "PRO"):
+        error(check, await subscribe(gateway, "alice", plan, "inv-0", upgrade=True), 409, "nothing_to_upgrade")
     for user in ("alice", "nobody"):
         response = await cancel(gateway, user)
         detail(check, response, 404, "Active subscription not found")
         check.equal(response.json.get("code"), "subscription_not_found", "code")
-    detail(check, await subscribe(gateway, "alice", key=key), 403, "Master key required")
     detail(check, await cancel(gateway, "alice", key=key), 403, "Master key required")
-    for response in (await subscribe(gateway, "alice", key=None), await cancel(gateway, "alice", key=None)):
-        check.equal(response.status, 401, "status without a credential")
-    response = await subscribe(gateway, "alice", headers={"idempotency-key": "x" * 256})
-    check.equal((response.status, response.json.get("code")), (400, "invalid_idempotency_key"), "a key that is too long")
-    check.equal(await said(gateway, "alice", "plan_changed", "credits_granted"), [], "what a refusal led to")
+    check.equal((await cancel(gateway, "alice", key=None)).status, 401, "status without a credential")
+    error(check, await subscribe(gateway, "alice", headers={"idempotency-key": "x" * 256}), 400, "invalid_idempotency_key")
+    check.equal([event["name"] for event in await gateway.events() if event["account"] == "alice"], ["account_opened"], "what a refusal led to")
 
 
 async def subscribed(world: World) -> None:
     check, gateway = world.check, world.gateway
     await gateway.top_up("alice", 5)
-    answers = await asyncio.gather(*(subscribe(gateway, "alice") for _ in range(10)))
-    for response in answers:
-        check.equal((response.status, response.json), (200, {"success": True, "detail": "Subscribed to BASIC"}), "the answer")
-        check.equal(response.header("idempotency-replayed"), None, "idempotency-replayed")
-    check.equal([event["data"]["plan"] for event in await said(gateway, "alice", "plan_changed")], ["BASIC"], "changes of the plan")
-    granted = [event["data"]["source"] for event in await said(gateway, "alice", "credits_granted")]
-    check.equal(granted, ["PURCHASE", "SUBSCRIPTION"], "grants")
+    for response in await asyncio.gather(*(subscribe(gateway, "alice") for _ in range(10))):
+        done(check, response)
+    events = await said(gateway, "alice", "payment_recorded", "renewal_evaluated", "credits_granted", "plan_scheduled", "plan_changed")
+    if not check.equal([event["name"] for event in events], ["payment_recorded", "credits_granted", "payment_recorded", "renewal_evaluated", "credits_granted"], "events"):
+        return
+    payment, cycle, grant = (event["data"] for event in events[2:])
+    name, begun = f"portal:alice:{events[2]['version']}", micros(events[2]["effective_at"])
+    like(check, payment, {
+        "payment": name, "purchase": "cycle", "plan": "BASIC", "credits": 100 * NANO, "micro_usd": 10_000_000, "actor": "master"}, "the payment")
+    like(check, cycle, {
+        "cycle": 1, "from": begun, "until": begun + 30 * 86_400 * 10**6, "plan": "BASIC", "micro_credits_per_usd": 10_000_000, "micro_usd": 10_000_000,
+        "cycle_credits": 100 * NANO, "top_up_to": 0, "outcome": "started", "payment": name, "balance": 5 * NANO}, "the cycle")
+    check.equal(
+        (grant["source"], grant["pool"], grant["amount"], grant["expires_at"], grant["reference"]), ("SUBSCRIPTION", "SUBSCRIPTION", 100 * NANO, cycle["until"], name),
+        "the grant")
     data = await gateway.balance("alice")
     check.equal((data["plan"], data["credits"]), ("BASIC", 105), "plan and credits")
-    like(check, data["grants"], [
-        {"id": int, "pool": "SUBSCRIPTION", "source": "SUBSCRIPTION", "amount": 100, "remaining": 100, "expires_at": TIME},
-        {"id": int, "pool": "TOPUP", "source": "PURCHASE", "amount": 5, "remaining": 5, "expires_at": None}], "the grants, as they are burnt")
-    left = datetime.datetime.fromisoformat(data["grants"][0]["expires_at"]) - datetime.datetime.now(datetime.timezone.utc)
-    check.that(datetime.timedelta(days=30, minutes=-2) < left <= datetime.timedelta(days=30), f"the cycle ends in {left}")
-    payments = exact(await gateway.api("GET", "/v1/profile/payments?user=alice"))["data"]["paymentTransactions"]
-    check.equal([(row["amountCents"], row["credits"]) for row in payments], [(1000, 100), (50, 5)], "the payments, newest first")
-    check.equal((await subscribe(gateway, "alice")).status, 200, "status of one more call")
-    check.equal((await gateway.balance("alice"))["credits"], 105, "credits after it")
+    grants = [
+        {"id": events[4]["version"], "pool": "SUBSCRIPTION", "source": "SUBSCRIPTION", "amount": 100, "remaining": 100, "expires_at": TIME},
+        {"id": int, "pool": "TOPUP", "source": "PURCHASE", "amount": 5, "remaining": 5, "expires_at": None}]
+    like(check, data["grants"], grants, "the grants, as they are burnt")
+    like(check, data["cycle"], {"number": 1, "began_at": TIME, "ends_at": TIME, "is_paid": True, "is_grace": False, "next_plan": None}, "the cycle")
+    check.equal((micros(data["cycle"]["began_at"]), micros(data["cycle"]["ends_at"])), (cycle["from"], cycle["until"]), "its span")
+    check.equal(data["expiring_next"], {"credits": 100, "at": data["cycle"]["ends_at"], "grants": [events[4]["version"]]}, "what expires next")
+    row = {"paidAt": TIME, "creatorId": "alice", "plan": None, "refundedCents": 0, "waitsForCycle": False}
+    like(check, await paid(gateway, "alice"), [
+        row | {"amountCents": 1000, "credits": 100, "paymentId": name, "purchase": "cycle", "plan": "BASIC"},
+        row | {"amountCents": 50, "credits": 5, "paymentId": re.compile(r"topup:req_[0-9A-Z]{26}"), "purchase": "credits"}], "the payments, newest first")
+    done(check, await subscribe(gateway, "alice"))
+    check.equal((await gateway.balance("alice"))["credits"], 105, "credits after one more call")
 
 
 async def cancelled(world: World) -> None:
     check, gateway = world.check, world.gateway
     answers = await asyncio.gather(*(cancel(gateway, "alice") for _ in range(4)))
-    check.that(any(response.status == 200 for response in answers), f"no call ended the subscription: {answers[0]}")
-    for response in answers:
-        # Who comes when it is over is told so.
-        check.within((response.status, response.json["detail"]), [
-            (200, "Status updated to CANCELLED"), (404, "Active subscription not found")], "the answer")
-    check.equal([event["data"]["plan"] for event in await said(gateway, "alice", "plan_changed")], ["BASIC", "FREE"], "changes of the plan")
+    # Who comes when it is over is told so.
+    check.equal(sorted((response.status, response.json["detail"]) for response in answers), [
+        (200, "Status updated to CANCELLED"), *[(404, "Active subscription not found")] * 3], "the answers")
     data = await gateway.balance("alice")
-    check.equal((data["plan"], data["credits"]), ("FREE", 105), "plan and credits: what was paid stays")
+    check.equal((data["plan"], data["cycle"]["next_plan"], data["credits"]), ("BASIC", "FREE", 105), "what was paid stays to the end of its cycle")
     detail(check, await cancel(gateway, "alice"), 404, "Active subscription not found")
-    check.equal((await subscribe(gateway, "alice")).json, {"success": True, "detail": "Subscribed to BASIC"}, "the answer to coming back")
-    data = await gateway.balance("alice")
-    check.equal((data["plan"], data["credits"]), ("BASIC", 105), "plan and credits: the cycle that was paid is still good")
+    done(check, await subscribe(gateway, "alice"))
+    again = await gateway.balance("alice")
+    check.equal(again, data | {"cycle": data["cycle"] | {"next_plan": None}}, "the balance of who came back: the cycle that was paid is still good")
+    events = await said(gateway, "alice", "plan_scheduled")
+    until = micros(data["cycle"]["ends_at"])
+    check.equal([event["data"] for event in events], [{"plan": plan, "from": until, "actor": "master"} for plan in ("FREE", "BASIC")], "what was wanted of the next cycle")
+    check.equal(len(await said(gateway, "alice", "payment_recorded")), 2, "payments")
     await gateway.wanted("POST", "/v1/users", {"user_id": "a/b ü"})
     check.equal((await subscribe(gateway, "a/b ü")).status, 200, "status of an odd id's subscription")
     check.equal((await cancel(gateway, "a/b ü")).json, {"success": True, "detail": "Status updated to CANCELLED"}, "the answer")
@@ -172,102 +218,106 @@ async def by_key(world: World) -> None:
     for user in ("bob", "carol"):
         await gateway.user(user)
     first = {"idempotency-key": "webhook-1"}
-    response = await subscribe(gateway, "bob", headers=first)
-    check.equal((response.status, response.header("idempotency-replayed")), (200, None), "the first call")
-    response = await subscribe(gateway, "bob", headers=first)
-    check.equal((response.status, response.json, response.header("idempotency-replayed")), (
-        200, {"success": True, "detail": "Subscribed to BASIC"}, "true"), "the same again")
-    # A second webhook with a key of its own tells the same.
-    check.equal((await subscribe(gateway, "bob", headers={"idempotency-key": "webhook-2"})).status, 200, "status of another webhook")
+    done(check, await subscribe(gateway, "bob", headers=first))
+    done(check, await subscribe(gateway, "bob", headers=first), replayed="true")
+    # A second webhook with a key of its own tells the same, and is remembered, too.
+    for replayed in (None, "true"):
+        done(check, await subscribe(gateway, "bob", headers={"idempotency-key": "webhook-2"}), replayed=replayed)
     check.equal((await gateway.balance("bob"))["credits"], 100, "credits")
     for user, plan in (("bob", "FREE"), ("carol", "BASIC")):
-        response = await subscribe(gateway, user, plan, headers=first)
-        check.equal((response.status, response.json.get("code")), (409, "idempotency_conflict"), f"the key of bob's with {user} and {plan}")
+        for key in ("webhook-1", "webhook-2"):
+            error(check, await subscribe(gateway, user, plan, headers={"idempotency-key": key}), 409, "idempotency_conflict")
     ended = {"idempotency-key": "webhook-3"}
     check.equal((await cancel(gateway, "bob", headers=ended)).header("idempotency-replayed"), None, "idempotency-replayed")
     response = await cancel(gateway, "bob", headers=ended)
     check.equal((response.status, response.header("idempotency-replayed")), (200, "true"), "the same again")
     # An old webhook that comes late brings no subscription back.
     await gateway.restart()
-    response = await subscribe(gateway, "bob", headers=first)
-    check.equal((response.status, response.header("idempotency-replayed")), (200, "true"), "the first again, late")
-    check.equal((await gateway.balance("bob"))["plan"], "FREE", "the plan after it")
-    answers = await asyncio.gather(*(subscribe(gateway, "carol", headers={"idempotency-key": f"carol-{number}"}) for number in range(6)))
-    check.equal({response.status for response in answers}, {200}, "statuses of webhooks at the same time")
-    check.equal(len(await said(gateway, "carol", "credits_granted")), 1, "grants")
+    for key in ("webhook-1", "webhook-2"):
+        done(check, await subscribe(gateway, "bob", headers={"idempotency-key": key}), replayed="true")
+    data = await gateway.balance("bob")
+    check.equal((data["plan"], data["cycle"]["next_plan"], data["credits"]), ("BASIC", "FREE", 100), "the plan after it")
+    for response in await asyncio.gather(*(subscribe(gateway, "carol", headers={"idempotency-key": f"carol-{number}"}) for number in range(6))):
+        done(check, response)
+    check.equal([len(await said(gateway, "carol", name)) for name in ("payment_recorded", "renewal_evaluated", "credits_granted")], [1, 1, 1], "payments, cycles and grants")
     check.equal((await gateway.balance("carol"))["credits"], 100, "credits")
 
 
-@case
-async def cycles() -> None:
-    """Each payment of a subscription is a cycle, early, on time and late; what is news and no payment is none."""
-    day = 86_400
-    with Clock() as clock:
-        async with World(["up:finish"], env=clock.env) as world:
-            check, gateway = world.check, world.gateway
-
-            async def granted(user: str) -> list[float]:
-                """When each cycle ends, in days from now."""
-                events = await said(gateway, user, "credits_granted")
-                return [round((event["data"]["expires_at"] / 1e6 - clock.now()) / day, 1) for event in events if event["data"]["source"] == "SUBSCRIPTION"]
-
-            for user in ("monthly", "returning", "keyed", "newsy"):
-                await gateway.user(user)
-                check.equal((await subscribe(gateway, user)).status, 200, "status")
-            with check.about("news of the day, and in mid-cycle"):
-                for days in (0, 5, 15):
-                    clock.ahead(days * day)
-                    await asyncio.gather(*(subscribe(gateway, "newsy") for _ in range(3)))
-                check.equal(await granted("newsy"), [10.0], "cycles")
-            with check.about("cancelling and coming back in mid-cycle, day after day"):
-                for _ in range(3):
-                    await cancel(gateway, "returning")
-                    await subscribe(gateway, "returning")
-                    await subscribe(gateway, "returning")
-                check.equal(await granted("returning"), [10.0], "cycles: what was paid is still good, and no more was")
-                check.equal((await gateway.balance("returning"))["plan"], "BASIC", "the plan")
-            with check.about("news under keys of their own"):
-                for number in range(3):
-                    await subscribe(gateway, "keyed", headers={"idempotency-key": f"payment-{number}"})
-                check.equal(await granted("keyed"), [10.0], "cycles")
-            with check.about("a payment that comes two days before the end of the cycle"):
-                clock.ahead(8 * day)
-                await asyncio.gather(*(subscribe(gateway, "monthly") for _ in range(5)))
-                check.equal(await granted("monthly"), [2.0, 32.0], "cycles")
-                clock.ahead(3 * day)
-                check.equal((await gateway.balance("monthly"))["credits"], 100, "credits in the next cycle")
-            with check.about("a payment that comes late"):
-                clock.ahead(40 * day)
-                await subscribe(gateway, "monthly")
-                check.equal(await granted("monthly"), [-41.0, -11.0, 30.0], "cycles")
+async def by_payment(world: World) -> None:
+    """A payment that is named counts once in the whole ledger; who pays ahead loses nothing."""
+    check, gateway = world.check, world.gateway
+    for user in ("dave", "erin"):
+        await gateway.user(user)
+    answers = await asyncio.gather(*(subscribe(gateway, "dave", payment="inv-1") for _ in range(6)))
+    check.equal([response.status for response in answers], [200] * 6, "statuses of the same payment at the same time")
+    check.equal(sorted(response.header("idempotency-replayed") or "" for response in answers), ["", *["true"] * 5], "idempotency-replayed")
+    check.equal((await gateway.balance("dave"))["credits"], 100, "credits")
+    # In the running cycle it is no news, whatever it is: it waits for the next.
+    for number in (2, 3):
+        done(check, await subscribe(gateway, "dave", payment=f"inv-{number}"))
+    data = await gateway.balance("dave")
+    check.equal((data["credits"], data["plan"], data["cycle"]["number"]), (100, "BASIC", 1), "the balance of who has paid ahead")
+    row = {"paidAt": TIME, "creatorId": "dave", "amountCents": 1000, "credits": 100, "purchase": "cycle", "plan": "BASIC", "refundedCents": 0}
+    payments = {pay["paymentId"]: pay for pay in await paid(gateway, "dave")}
+    like(check, payments, {f"api:inv-{number}": row | {"paymentId": f"api:inv-{number}", "waitsForCycle": number > 1} for number in (1, 2, 3)}, "the payments")
+    await gateway.restart()
+    for number in (1, 2, 3):
+        done(check, await subscribe(gateway, "dave", payment=f"inv-{number}"), replayed="true")
+        # The key's rule is the payment's: the header adds nothing.
+        done(check, await subscribe(gateway, "dave", payment=f"inv-{number}", headers={"idempotency-key": f"late-{number}"}), replayed="true")
+        error(check, await subscribe(gateway, "erin", payment=f"inv-{number}"), 409, "idempotency_conflict")
+        error(check, await subscribe(gateway, "dave", "PRO", f"inv-{number}"), 409, "idempotency_conflict")
+        error(check, await subscribe(gateway, "dave", payment=f"inv-{number}", upgrade=True), 409, "idempotency_conflict")
+        error(check, await gateway.api("POST", "/v1/billing/topup", {"user_id": "dave", "amount": 100, "payment_id": f"inv-{number}"}), 409, "idempotency_conflict")
+    # And the other way round: what paid for credits pays for no cycle.
+    order = {"user_id": "erin", "amount": 2.5, "payment_id": "order-1"}
+    for replayed in (None, "true"):
+        response = await gateway.api("POST", "/v1/billing/topup", order)
+        check.equal((response.status, response.header("idempotency-replayed")), (200, replayed), "status of the top-up")
+    error(check, await gateway.api("POST", "/v1/billing/topup", order | {"amount": 2}), 409, "idempotency_conflict")
+    error(check, await subscribe(gateway, "erin", payment="order-1"), 409, "idempotency_conflict")
+    data = await gateway.balance("erin")
+    check.equal((data["plan"], data["credits"], [row["paymentId"] for row in await paid(gateway, "erin")]), ("FREE", Decimal("2.5"), ["api:order-1"]), "what erin has")
+    check.equal([event["data"]["payment"] for event in await said(gateway, "dave", "payment_recorded")], ["api:inv-1", "api:inv-2", "api:inv-3"], "dave's payments")
 
 
-@case
-async def renewal_trigger() -> None:
-    """What has expired is recorded by the operator's timer, at its own instant, once, however often and by how many it is asked."""
-    with Clock() as clock:
-        async with World(["up:finish"], env=clock.env) as world:
-            check, gateway = world.check, world.gateway
-            trigger = "/v1/admin/renewals/trigger"
-            key = await gateway.user("early", 1)
-            for user in ("early", "late"):
-                if user != "early":
-                    await gateway.user(user)
-                await gateway.wanted("POST", "/v1/billing/subscription", {"user_id": user, "plan_name": "BASIC"})
-            with check.about("before anything is due"):
-                check.equal(await gateway.wanted("POST", trigger), {"renewed": 0, "expired_accounts": 0}, "the answer")
-            clock.ahead(31 * 86_400)
-            with check.about("after the cycle"):
-                check.equal((await gateway.balance("late"))["credits"], 0, "what is left of the cycle, before its end is recorded")
-                answers = await asyncio.gather(*(gateway.wanted("POST", trigger) for _ in range(8)))
-                check.equal(sum(answer["expired_accounts"] for answer in answers), 2, "accounts that expired, over eight calls at once")
-                check.equal(await gateway.wanted("POST", trigger), {"renewed": 0, "expired_accounts": 0}, "the next answer")
-            with check.about("events"):
-                events = await gateway.events()
-                expired = [event for event in events if event["name"] == "grant_expired"]
-                check.equal(sorted(event["account"] for event in expired), ["early", "late"], "accounts of the expiries")
-                for event in expired:
-                    granted = next(e for e in events if e["account"] == event["account"] and e["version"] == event["data"]["grant"])
-                    instant_of = datetime.datetime.fromisoformat(event["effective_at"]) - datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-                    check.equal(instant_of // datetime.timedelta(microseconds=1), granted["data"]["expires_at"], "the instant of an expiry")
-            check.equal((await gateway.answer(key, "up:finish")).status, 200, "status of a request that the rest pays")
+async def upgraded(world: World) -> None:
+    """A better plan within a cycle grants what it grants more, for the time that is left, once; a lesser one waits for the boundary."""
+    check, gateway = world.check, world.gateway
+    for user in ("frank", "grace"):
+        await gateway.user(user)
+        done(check, await subscribe(gateway, user))
+    answers = await asyncio.gather(*(subscribe(gateway, "frank", "PRO") for _ in range(5)), *(subscribe(gateway, "grace", "PRO", "up-1", True) for _ in range(5)))
+    check.equal([response.status for response in answers], [200] * 10, "statuses")
+    for user in ("frank", "grace"):
+        with check.about(user):
+            events = await said(gateway, user, "payment_recorded", "renewal_evaluated", "plan_changed", "credits_granted")
+            names = ["payment_recorded", "renewal_evaluated", "credits_granted", "payment_recorded", "plan_changed", "credits_granted"]
+            if check.equal([event["name"] for event in events], names, "events"):
+                prorated(check, events[1]["data"], *events[3:])
+            data = await gateway.balance(user)
+            check.equal((data["plan"], data["cycle"]["number"], data["cycle"]["next_plan"]), ("PRO", 1, None), "plan and cycle")
+            for plan in ("BASIC", "PRO", "BASIC"):
+                done(check, await subscribe(gateway, user, plan), plan)
+            again = await gateway.balance(user)
+            check.equal((again["plan"], again["cycle"]["next_plan"], again["credits"]), ("PRO", "BASIC", data["credits"]), "after it went to and fro")
+    error(check, await subscribe(gateway, "grace", "BASIC", "up-2", True), 409, "nothing_to_upgrade")
+    error(check, await subscribe(gateway, "grace", "PRO", "up-2", True), 409, "nothing_to_upgrade")
+    error(check, await subscribe(gateway, "grace", "PRO", "up-1"), 409, "idempotency_conflict")
+    done(check, await subscribe(gateway, "grace", "PRO", "up-1", True), "PRO", "true")
+
+
+def prorated(check: Checks, cycle: dict, payment: dict, change: dict, grant: dict) -> None:
+    """What an upgrade from BASIC to PRO led to: credits rounded down, the price up."""
+    now = micros(payment["effective_at"])
+    left, length = cycle["until"] - now, cycle["until"] - cycle["from"]
+    check.that(0 < left < length, f"it was upgraded within the cycle: {left} of {length} µs were left")
+    credits, price = 200 * NANO * left // length, -(-20_000_000 * left // length)
+    check.equal(
+        {name: payment["data"][name] for name in ("purchase", "plan", "credits", "micro_usd")},
+        {"purchase": "upgrade", "plan": "PRO", "credits": credits, "micro_usd": price}, "the payment")
+    check.equal(change["data"], {
+        "plan": "PRO", "micro_credits_per_usd": 10_000_000, "micro_usd": 30_000_000, "cycle_credits": 300 * NANO, "top_up_to": 0}, "the plan's terms")
+    data = grant["data"]
+    check.equal(
+        (data["source"], data["amount"], data["expires_at"], data["reference"]), ("SUBSCRIPTION", credits, cycle["until"], payment["data"]["payment"]), "the grant")

@@ -1,0 +1,262 @@
+import AsyncHTTPClient
+import Authentication
+import Crypto
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Ledger
+import LedgerSQLite
+import Logging
+import NIOCore
+import NIOHTTP1
+import Projections
+import ServiceLifecycle
+import WireJSON
+
+/// Tells the operator and accounts of what happens to their credits: at least once, each under an id by which it can be recognised.
+///
+/// What is to be told follows from events behind a checkpoint, so nothing is lost by a crash; it is written down before it is sent, signed as
+/// Standard Webhooks (1.0.0) has it, and sent again with growing pauses until it is taken, for three days.
+struct NoticeService: Service {
+    let configuration: NoticeConfiguration
+    let events: any EventStore
+    let directory: Directory
+    let client: ProviderClient
+    let logger: Logger
+
+    /// After how many tries a notice is given up: with the pauses between them, more than three days.
+    private static let attempts: Int64 = 40
+    /// How long it is remembered.
+    private static let memorySeconds: Int64 = 30 * 86_400
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            var lastLook = Timestamp(microseconds: .min)
+            while !Task.isCancelled {
+                do {
+                    let now = SystemClock.now()
+                    let isUsed = try await isUsed()
+                    var isMore = try await follow(isUsed: isUsed)
+                    if isUsed {
+                        // What comes by the clock alone is looked for now and then.
+                        if lastLook.advanced(bySeconds: 60) <= now {
+                            lastLook = now
+                            try await lookAhead(at: now)
+                            try await directory.pruneNotices(
+                                createdBefore: now.advanced(bySeconds: -Self.memorySeconds))
+                        }
+                        if try await send() { isMore = true }
+                    }
+                    if isMore { continue }
+                } catch is CancellationError {
+                    return
+                } catch {
+                    logger.warning("notices cannot be prepared", metadata: ["error": "\(error)"])
+                }
+                try? await Task.sleep(for: .seconds(1))
+            }
+        }
+    }
+
+    private func isUsed() async throws -> Bool {
+        if configuration.target != nil { return true }
+        return try await directory.hasWebhooks()
+    }
+
+    /// Looks at the next events; says whether there may be more. Where nobody is told, they are passed by.
+    private func follow(isUsed: Bool) async throws -> Bool {
+        let checkpoint = try await directory.noticeCheckpoint()
+        let events = events
+        let (from, isFirst) = (checkpoint ?? 0, checkpoint == nil)
+        // What happened before anybody asked is not told.
+        guard isUsed, !isFirst else {
+            let head = try await Self.offLoop { try events.head().position }
+            guard head > from || isFirst else { return false }
+            try await queue([], from: checkpoint, through: head)
+            return false
+        }
+        let batch = try await Self.offLoop { try events.events(after: from, limit: 500) }
+        guard let last = batch.last else { return false }
+        let notices = batch.flatMap { Notice.notices(of: $0, lowBalance: configuration.lowBalance) }
+        try await queue(notices, from: checkpoint, through: last.position)
+        return batch.count == 500
+    }
+
+    private func queue(_ notices: [Notice], from: Int64?, through position: Int64?) async throws {
+        try await directory.queue(
+            notices, forOperator: configuration.target != nil, from: from, through: position, at: SystemClock.now(),
+            body: \.text)
+    }
+
+    private func lookAhead(at now: Timestamp) async throws {
+        let soon = now.advanced(bySeconds: configuration.expiringSeconds)
+        while true {
+            let notices = try await directory.expiringGrants(
+                from: now, to: soon, forOperator: configuration.target != nil)
+            if notices.isEmpty { return }
+            try await queue(notices, from: nil, through: nil)
+            if notices.count < 500 { return }
+        }
+    }
+
+    private static func offLoop<R: Sendable>(_ body: @escaping @Sendable () throws -> R) async throws -> R {
+        try await withCheckedThrowingContinuation { continuation in
+            DispatchQueue.global(qos: .utility).async { continuation.resume(with: Result(catching: body)) }
+        }
+    }
+
+    // MARK: Sending
+
+    /// Sends what is due, some at once; says whether there may be more.
+    private func send() async throws -> Bool {
+        let due = try await directory.dueNotices(at: SystemClock.now(), limit: 32)
+        await withTaskGroup(of: Void.self) { group in
+            for notice in due { group.addTask { await send(notice) } }
+        }
+        return due.count == 32
+    }
+
+    private func send(_ notice: PendingNotice) async {
+        do {
+            let target =
+                notice.isOperators ? configuration.target : try await directory.webhook(of: notice.account)
+            guard let target else {
+                // Nobody is told any more.
+                return try await directory.note(notice, deliveredAt: SystemClock.now(), next: nil)
+            }
+            let isTaken = try await post(notice, to: target)
+            let now = SystemClock.now()
+            if isTaken { return try await directory.note(notice, deliveredAt: now, next: nil) }
+            // 5, 10, 20 … seconds, up to three hours, and up to a quarter more, so that many do not come at once.
+            let pause = min(Int64(5) << min(notice.attempts, 12), 10_800)
+            let seconds = pause + Int64.random(in: 0...pause / 4)
+            let isGivenUp = notice.attempts >= Self.attempts
+            if isGivenUp {
+                logger.warning("a notice was not taken by anybody", metadata: ["notice": "\(notice.id)"])
+            }
+            try await directory.note(
+                notice, deliveredAt: isGivenUp ? now : nil, next: now.advanced(bySeconds: seconds))
+        } catch {
+            logger.warning("a notice could not be sent", metadata: ["notice": "\(notice.id)", "error": "\(error)"])
+        }
+    }
+
+    private func post(_ notice: PendingNotice, to target: NoticeTarget) async throws -> Bool {
+        let id = notice.isOperators ? notice.id : "\(notice.id):own"
+        let seconds = SystemClock.now().microseconds / 1_000_000
+        var request = HTTPClientRequest(url: target.url)
+        request.method = .POST
+        request.headers.add(name: "content-type", value: "application/json")
+        request.headers.add(name: "webhook-id", value: id)
+        request.headers.add(name: "webhook-timestamp", value: String(seconds))
+        request.headers.add(
+            name: "webhook-signature",
+            value: Self.signature(id: id, seconds: seconds, body: notice.body, secret: target.secret))
+        request.body = .bytes(ByteBuffer(string: notice.body))
+        do {
+            return (200...299).contains(try await client.send(request).status)
+        } catch {
+            return false
+        }
+    }
+
+    /// `v1,` and the HMAC-SHA256 of `id.timestamp.body` in base 64 (Standard Webhooks 1.0.0, "Signature scheme"); the key is what a
+    /// `whsec_` secret encodes, else the secret's own bytes.
+    static func signature(id: String, seconds: Int64, body: String, secret: String) -> String {
+        let prefix = "whsec_"
+        let decoded = secret.hasPrefix(prefix) ? Data(base64Encoded: String(secret.dropFirst(prefix.count))) : nil
+        let key = SymmetricKey(data: decoded ?? Data(secret.utf8))
+        let code = HMAC<SHA256>.authenticationCode(for: Data("\(id).\(seconds).\(body)".utf8), using: key)
+        return "v1," + Data(code).base64EncodedString()
+    }
+}
+
+extension Notice {
+    /// As it is sent.
+    fileprivate var text: String {
+        var json = JSONWriter()
+        json.beginObject()
+        json.field("id", id)
+        json.field("type", kind.rawValue)
+        json.field("timestamp", at.description)
+        json.name("data")
+        json.beginObject()
+        json.field("user_id", account.rawValue)
+        if let balance { json.field("balance", balance) }
+        json.optional("plan", subject)
+        if let credits { json.field("credits", credits) }
+        json.optional("expires_at", expiresAt?.description)
+        json.endObject()
+        json.endObject()
+        return json.text
+    }
+}
+
+/// `/v1/users/{id}/webhook`: where an account is told of things. An operator sets it, so that nobody else makes this server call addresses.
+struct WebhookRoutes: Sendable {
+    let authenticator: Authenticator
+    let directory: Directory
+
+    func add(to router: some RouterMethods<GatewayContext>) {
+        router.get("/v1/users/:id/webhook", use: show)
+        router.put("/v1/users/:id/webhook", use: set)
+        router.delete("/v1/users/:id/webhook", use: remove)
+    }
+
+    @Sendable func show(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        try await authenticator.demand(.read, request, context)
+        let account = try await user(context)
+        guard let target = try await directory.webhook(of: account) else { throw Self.notFound }
+        return Self.answer(target, secret: nil)
+    }
+
+    /// Sets it, with a new secret where the body names none; the secret is only ever shown here.
+    @Sendable func set(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        try await authenticator.demand(.operate, request, context)
+        let account = try await user(context)
+        let fields = try await BodyFields(request)
+        let url = try fields.requiredString("url")
+        do {
+            try ServerConfiguration.checkURL(url, key: "url", isLoopbackHTTPOnly: true)
+        } catch {
+            throw GatewayError.validation(
+                kind: "url", field: "url",
+                message: "Input should be an https address, or an http address of the machine itself")
+        }
+        let given = try fields.string("secret")
+        if let given, !(16...256).contains(given.utf8.count) {
+            throw GatewayError.validation(
+                kind: "string_length", field: "secret", message: "Input should have 16 to 256 bytes")
+        }
+        let secret =
+            given ?? "whsec_" + Data(SymmetricKey(size: .bits256).withUnsafeBytes(Array.init)).base64EncodedString()
+        let target = NoticeTarget(account: account, url: url, secret: secret)
+        try await directory.setWebhook(target, of: account)
+        return Self.answer(target, secret: secret)
+    }
+
+    @Sendable func remove(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        try await authenticator.demand(.operate, request, context)
+        guard try await directory.removeWebhook(of: try await user(context)) else { throw Self.notFound }
+        return Response(status: .noContent)
+    }
+
+    private static let notFound = GatewayError(.notFound, "webhook_not_found", "The user has no webhook")
+
+    private func user(_ context: GatewayContext) async throws -> AccountID {
+        let name = context.parameters.get("id")?.removingPercentEncoding ?? ""
+        guard let id = AccountID(rawValue: name), try await directory.user(id) != nil else {
+            throw GatewayError(.notFound, "user_not_found", "User with id '\(name)' not found")
+        }
+        return id
+    }
+
+    private static func answer(_ target: NoticeTarget, secret: String?) -> Response {
+        Response.json { json in
+            json.beginObject()
+            json.field("url", target.url)
+            json.optional("secret", secret)
+            json.endObject()
+        }
+    }
+}

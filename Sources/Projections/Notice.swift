@@ -1,0 +1,85 @@
+public import Ledger
+
+/// Something that an account's owner, or the operator, should be told.
+public struct Notice: Hashable, Sendable {
+    public enum Kind: String, Sendable, CaseIterable {
+        /// The balance fell to the configured amount or below it.
+        case lowBalance = "credits.low_balance"
+        /// Nothing is left.
+        case exhausted = "credits.exhausted"
+        /// A cycle began, and brought credits.
+        case renewed = "plan.renewed"
+        /// Credits will expire before long.
+        case expiringSoon = "credits.expiring_soon"
+        /// A payment failed, or a cycle's payment did not come.
+        case paymentFailed = "payment.failed"
+        /// The account fell back to the free plan.
+        case lapsed = "plan.lapsed"
+    }
+
+    /// Made of what it tells of, so that it is told once: `<kind>:<position>` of its event, or of the grant's.
+    public let id: String
+    public let kind: Kind
+    public let account: AccountID
+    public let at: Timestamp
+    /// The posted balance, where the notice is about it.
+    public let balance: Credits?
+    /// The plan, or the payment, that it is about.
+    public let subject: String?
+    /// What was granted, or will expire.
+    public let credits: Credits?
+    /// When it expires.
+    public let expiresAt: Timestamp?
+
+    public init(
+        id: String, kind: Kind, account: AccountID, at: Timestamp, balance: Credits? = nil, subject: String? = nil,
+        credits: Credits? = nil, expiresAt: Timestamp? = nil
+    ) {
+        self.id = id
+        self.kind = kind
+        self.account = account
+        self.at = at
+        self.balance = balance
+        self.subject = subject
+        self.credits = credits
+        self.expiresAt = expiresAt
+    }
+
+    /// What an event is a reason to tell. Pure: an event states the balance after it, and says by how much it changed.
+    ///
+    /// A balance is told of when it passes `lowBalance`, or nothing, on its way down: not again with every charge below.
+    public static func notices(of recorded: RecordedEvent, lowBalance: Credits) -> [Notice] {
+        func notice(
+            _ kind: Kind, balance: Credits? = nil, subject: String? = nil, credits: Credits? = nil,
+            expiresAt: Timestamp? = nil
+        ) -> Notice {
+            Notice(
+                id: "\(kind.rawValue):\(recorded.position)", kind: kind, account: recorded.account,
+                at: recorded.effectiveAt, balance: balance, subject: subject, credits: credits, expiresAt: expiresAt)
+        }
+        func fell(by amount: Credits, to balance: Credits) -> [Notice] {
+            let before = Credits(clamping: Int128(balance.nanos) + Int128(amount.nanos))
+            if before > .zero, balance <= .zero { return [notice(.exhausted, balance: balance)] }
+            if before > lowBalance, balance <= lowBalance { return [notice(.lowBalance, balance: balance)] }
+            return []
+        }
+        switch recorded.event {
+        case .requestCharged(let event): return fell(by: event.credits, to: event.balance)
+        case .grantExpired(let event): return fell(by: event.amount, to: event.balance)
+        case .creditsWithdrawn(let event): return fell(by: event.amount, to: event.balance)
+        case .paymentRefunded(let event):
+            let taken = event.taken.reduce(Int128(event.debtAdded.nanos)) { $0 + Int128($1.amount.nanos) }
+            return fell(by: Credits(clamping: taken), to: event.balance)
+        case .creditsGranted(let event) where event.source == .monthlyFree || event.source == .subscription:
+            return [notice(.renewed, balance: event.balance, credits: event.amount, expiresAt: event.expiresAt)]
+        case .renewalEvaluated(let event):
+            switch event.outcome {
+            case .unpaid: return [notice(.paymentFailed, subject: event.terms.plan)]
+            case .lapsed: return [notice(.lapsed, subject: event.terms.plan)]
+            default: return []
+            }
+        case .paymentFailed(let event): return [notice(.paymentFailed, subject: event.plan)]
+        default: return []
+        }
+    }
+}
