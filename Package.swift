@@ -121,7 +121,7 @@ let package = Package(
         .testTarget(
             name: "ReplayTests",
             dependencies: [
-                "replay", "LedgerServer", "Ledger", "LedgerSQLite", "Projections", "Fuzzing",
+                "replay", "Ledger", "LedgerSQLite", "Projections", "Fuzzing",
                 .product(name: "GRDB", package: "GRDB.swift"),
             ],
             swiftSettings: strict

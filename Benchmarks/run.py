@@ -36,7 +36,7 @@ SERVER = HERE.parent / ".build-release/release/LedgerServer"
 REPLAY = HERE.parent / ".build-release/release/replay"
 LEDGER_BENCH = HERE / ".build/release/LedgerBench"
 NATIVE = HERE / ".build-native"
-PARTS = ("charges", "verify", "streams", "proxy", "metering")
+PARTS = ("charges", "verify", "streams", "proxy", "metering", "sweep")
 
 ACCOUNTS = 10_000
 MASTER_KEY = "bench-master-key"
@@ -579,6 +579,33 @@ limits:
         part.figures["rounds"] = rounds
         return meter.finish(part)
 
+    # MARK: Sweep
+
+    def sweep(self) -> Part:
+        """What is due in some of many accounts, and the charges that are made beside it."""
+        accounts, due = (50_000, 2_000) if self.quick else (1_000_000, 10_000)
+        part = Part(
+            f"6. a sweep of {accounts:,} accounts, of which {due:,} are due, beside charges by 8 callers",
+            ["", "alone", "beside the sweep", "beside ÷ alone", "aim"])
+        meter = Meter()
+        rounds = []
+        for number in range(1 if not self.quick else self.rounds):
+            ledger = self.folder / f"sweep-{number}.sqlite"
+            rounds.append(self.run([LEDGER_BENCH, "sweep", ledger, accounts, due], seconds=1200).json())
+            self.verify(ledger)
+            self.remove(ledger)
+            if rounds[-1]["renewed"] != due:
+                raise Failed(f"the sweep began {rounds[-1]['renewed']} cycles, not {due}")
+        for name, digits in (("p50_ms", 2), ("p99_ms", 2), ("per_second", 0)):
+            alone, beside = ([found[f"{way}_{name}"] for found in rounds] for way in ("alone", "beside"))
+            ratio = [one / other for one, other in zip(beside, alone)]
+            part.rows.append([name.replace("_", " "), spread(alone, digits), spread(beside, digits), spread(ratio), ""])
+        seconds = [found["sweep_seconds"] for found in rounds]
+        part.rows.append(["the sweep, s", "", spread(seconds), "", judged("≤ 10 s", statistics.median(seconds) <= 10)])
+        part.rows.append(["a sweep that finds nothing, ms", spread([found["idle_sweep_ms"] for found in rounds]), "", "", ""])
+        part.figures["rounds"] = rounds
+        return meter.finish(part)
+
 
 def listening_port(process: subprocess.Popen[bytes], log: Path) -> int:
     """The port that the server says it listens on."""
@@ -732,7 +759,8 @@ def main() -> int:
             lines.append(f"{mode}{benchmark.rounds} rounds; medians; ratios and differences are medians over the rounds' pairs")
             print("\n".join(lines), flush=True)
             steps = dict(zip(PARTS, (
-                benchmark.charges, benchmark.verification, benchmark.streams, benchmark.proxy, benchmark.metering)))
+                benchmark.charges, benchmark.verification, benchmark.streams, benchmark.proxy, benchmark.metering,
+                benchmark.sweep)))
             results = {}
             for step in (step for step in PARTS if step in options.only):
                 part = steps[step]()

@@ -145,7 +145,9 @@ struct Gateway: Sendable {
             upstreams: upstreams, logger: logger
         ).add(to: router)
 
-        let sweep = RenewalSweep(writer: writer, balances: balances, batch: configuration.renewals.batch)
+        let sweep = RenewalSweep(
+            writer: writer, balances: balances, batch: configuration.renewals.batch,
+            clock: SystemClock.now)
         RenewalRoutes(authenticator: authenticator, sweep: sweep).add(to: router)
         CorrectionRoutes(authenticator: authenticator, writer: writer, directory: directory, balances: balances).add(
             to: router)

@@ -5,7 +5,6 @@ import LedgerSQLite
 import Synchronization
 import Testing
 
-@testable import LedgerServer
 @testable import replay
 
 /// Ten years of a gateway in simulated time: people pay, spend, cancel, are refunded; the server is down for weeks, sweeps twice at once,

@@ -14,6 +14,7 @@ private final class Counter: Sendable {
 ///
 ///     LedgerBench prepare DB ACCOUNTS            accounts with credits, and one price
 ///     LedgerBench charges DB REQUESTS CALLERS    a hold and a charge for each request
+///     LedgerBench sweep DB ACCOUNTS DUE          what is due in some of many accounts, and charges beside it (``SweepBench``)
 ///     LedgerBench meter MEGABYTES FOLDER         how fast streams are metered (``MeterBench``)
 ///
 /// Prints one line of JSON.
@@ -23,6 +24,11 @@ struct LedgerBench {
         let arguments = CommandLine.arguments.dropFirst()
         if arguments.count == 3, arguments.first == "meter", let megabytes = Int(arguments[2]) {
             return try MeterBench.run(megabytes: megabytes, folder: arguments[3])
+        }
+        if arguments.count == 4, arguments.first == "sweep", let accounts = Int(arguments[3]),
+            let due = Int(arguments[4])
+        {
+            return try await SweepBench.run(path: arguments[2], accounts: accounts, due: due)
         }
         guard arguments.count >= 3, let command = arguments.first else { return usage() }
         let path = Array(arguments)[1]
@@ -42,7 +48,9 @@ struct LedgerBench {
 
     private static func usage() {
         FileHandle.standardError.write(
-            Data("usage: LedgerBench prepare DB ACCOUNTS | charges DB REQUESTS CALLERS | meter MEGABYTES FOLDER\n".utf8)
+            Data(
+                "usage: LedgerBench prepare DB ACCOUNTS | charges DB REQUESTS CALLERS | sweep DB ACCOUNTS DUE | meter MEGABYTES FOLDER\n"
+                    .utf8)
         )
         exit(64)
     }

@@ -1,5 +1,6 @@
 import HTTPTypes
 import Hummingbird
+import LedgerSQLite
 import WireJSON
 
 /// `POST /v1/admin/renewals/trigger`: records what is due in all accounts now. Twice at once or again, each renewal is recorded once.
