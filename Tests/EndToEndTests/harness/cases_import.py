@@ -338,27 +338,45 @@ async def changed(world: World, old, charged: Decimal) -> None:
 
 
 async def running_cycles(world: World) -> None:
-    """What runs on when it comes over was paid for: a call about it grants nothing, and a better plan what it grants more, once."""
+    """What runs on when it comes over was paid for: a call about it grants nothing, and a better plan what it grants more for the rest, once."""
     check, gateway = world.check, world.gateway
+    ends = micros(old_gateway.days(10))
 
-    async def granted(user: str) -> list[tuple[int, float]]:
-        """Credits of each cycle's part that was granted here, and in how many days it ends."""
-        now = datetime.datetime.now(datetime.timezone.utc).timestamp()
-        return [(event["data"]["amount"] // 10**9, round((event["data"]["expires_at"] / 1e6 - now) / 86_400, 1)) for event in await gateway.events()
-                if event["account"] == user and event["name"] == "credits_granted" and event["data"]["source"] == "SUBSCRIPTION"]
+    async def said(user: str, *names: str) -> list[dict]:
+        return [event for event in await gateway.events() if event["account"] == user and event["name"] in names]
+
+    async def granted(user: str) -> list[tuple[int, int]]:
+        """Credits of each cycle's part that was granted here, and when it ends."""
+        return [(event["data"]["amount"], event["data"]["expires_at"]) for event in await said(user, "credits_granted") if event["data"]["source"] == "SUBSCRIPTION"]
 
     async def subscribe(user: str, plan: str) -> None:
         await gateway.wanted("POST", "/v1/billing/subscription", {"user_id": user, "plan_name": plan})
 
+    cycles: dict[str, dict] = {}
+    for user, plan, cost in (("alice", "BASIC", 10_000_000), ("bob", "PRO", 29_990_000)):
+        payment, cycle = (event["data"] for event in await said(user, "payment_recorded", "renewal_evaluated"))
+        check.equal((payment["purchase"], payment["plan"], payment["micro_usd"]), ("imported", plan, cost), f"the payment of {user}")
+        check.equal((cycle["outcome"], cycle["plan"], cycle["payment"], cycle["until"]), ("imported", plan, payment["payment"], ends), f"the cycle of {user}")
+        data = await gateway.balance(user)
+        found = (data["plan"], data["cycle"]["is_paid"], micros(datetime.datetime.fromisoformat(data["cycle"]["ends_at"])))
+        check.equal(found, (plan, True, ends), f"the plan of {user}")
+        payments = (await gateway.wanted("GET", f"/v1/profile/payments?user={user}"))["data"]["paymentTransactions"]
+        check.equal(payments, [], f"what {user} has paid here")
+        cycles[user] = cycle
+    check.equal(await said("carol", "payment_recorded", "renewal_evaluated"), [], "the cycle of who had cancelled")
     for user, plan in (("alice", "BASIC"), ("bob", "PRO"), ("bob", "PRO")):
         await subscribe(user, plan)
         check.equal(await granted(user), [], f"cycles of {user}")
     await asyncio.gather(*(subscribe("alice", "PRO") for _ in range(5)))
-    check.equal(await granted("alice"), [(200, 20.0)], "what PRO grants beyond BASIC, until the end of the cycle")
+    upgrade = (await said("alice", "payment_recorded"))[-1]
+    left, length = ends - micros(datetime.datetime.fromisoformat(upgrade["effective_at"])), ends - cycles["alice"]["from"]
+    more = 200 * 10**9 * left // length
+    check.that(0 < left < length and 199 * 10**9 < more, f"of {length} µs {left} are left, for {more} nano-credits")
+    check.equal(await granted("alice"), [(more, ends)], "what PRO grants beyond BASIC for the rest of the cycle, until its end")
     for plan in ("BASIC", "PRO") * 3:
         for user in ("alice", "bob"):
             await subscribe(user, plan)
-    check.equal((await granted("alice"), await granted("bob")), ([(200, 20.0)], []), "cycles after they went to and fro")
+    check.equal((await granted("alice"), await granted("bob")), ([(more, ends)], []), "cycles after they went to and fro")
 
 
 async def unusual_databases(world: World) -> None:

@@ -1,4 +1,4 @@
-"""What people see of themselves (`/v1/profile`), budgets, and the subscriptions that the portal tells of."""
+"""What people see of themselves (`/v1/profile`)."""
 
 from __future__ import annotations
 
@@ -277,14 +277,21 @@ async def belongings(world: World, reader: Reader) -> None:
     like(check, keys, [key, key | {"key_name": "second", "metadata": {"n": 1}}], "the keys")
     check.equal(await reader.get("/keys", skip=1, limit=1), keys[1:], "a page of the keys")
     await gateway.top_up("alice", "2.5")
-    payment = {"paidAt": TIME, "creatorId": "alice", "amountCents": 25, "credits": Decimal("2.5")}
+    payment = {
+        "paidAt": TIME, "creatorId": "alice", "amountCents": 25, "credits": Decimal("2.5"), "paymentId": re.compile(f"topup:{REQUEST.pattern}"),
+        "purchase": "credits", "plan": None, "refundedCents": 0, "waitsForCycle": False}
     paid = await reader.get("/payments")
     like(check, paid, {"success": True, "data": {"paymentTransactions": [payment, payment | {"amountCents": 100, "credits": 10}]}}, "the payments")
+    check.equal(await reader.get("/payments", skip=1, limit=1), {"success": True, "data": {"paymentTransactions": paid["data"]["paymentTransactions"][1:]}}, "a page of them")
     for row in paid["data"]["paymentTransactions"]:
         instant(check, row["paidAt"], "paidAt")
     spent = 2 * FINISH["cost"] * 10
     grant = {"id": int, "pool": "TOPUP", "source": "PURCHASE", "amount": 10, "remaining": 10 - spent, "expires_at": None}
-    like(check, (await gateway.balance("alice"))["grants"], [grant, grant | {"amount": Decimal("2.5"), "remaining": Decimal("2.5")}], "the grants")
+    data = await gateway.balance("alice")
+    like(check, data["grants"], [grant, grant | {"amount": Decimal("2.5"), "remaining": Decimal("2.5")}], "the grants")
+    like(check, data["cycle"], {"number": 0, "began_at": TIME, "ends_at": TIME, "is_paid": False, "is_grace": False, "next_plan": None}, "the cycle")
+    length = datetime.datetime.fromisoformat(data["cycle"]["ends_at"]) - datetime.datetime.fromisoformat(data["cycle"]["began_at"])
+    check.equal((length, data["expiring_next"]), (datetime.timedelta(days=30), None), "how long it is, and what expires next")
 
 
 async def rights(world: World, reader: Reader) -> None:

@@ -185,6 +185,7 @@ async def own_account(c: Contract) -> None:
             {"pool": "SUBSCRIPTION", "priority": 2, "credits": 0, "next_expiry": None},
             {"pool": "TOPUP", "priority": 3, "credits": 0, "next_expiry": None}],
         "grants": [{"id": int, "pool": "BONUS", "source": "SIGNUP_BONUS", "amount": 20, "remaining": 20, "expires_at": None}],
+        "cycle": {"number": 0, "began_at": INSTANT, "ends_at": INSTANT, "is_paid": False, "is_grace": False, "next_plan": None}, "expiring_next": None,
     }
     made = await c.gateway.wanted("POST", "/v1/keys", {"user_id": user})
     whole = {
@@ -203,7 +204,9 @@ async def own_account(c: Contract) -> None:
         await c.refused("GET", path, 404, "user_not_found", "User not found", query={"user": "nobody"})
         await c.refused("GET", path, 401, "missing_credentials", "Missing X-AnyLLM-Key or Authorization header", key=None)
     await c.gateway.wanted("POST", "/v1/billing/topup", {"user_id": user, "amount": 100, "source": "LEMONSQUEEZY"})
-    payment = {"paidAt": INSTANT, "creatorId": user, "amountCents": 1000, "credits": 100}
+    payment = {
+        "paidAt": INSTANT, "creatorId": user, "amountCents": 1000, "credits": 100, "paymentId": re.compile("topup:req_[0-9A-Z]{26}"), "purchase": "credits",
+        "plan": None, "refundedCents": 0, "waitsForCycle": False}
     await c.ok("GET", "/v1/profile/payments", {"success": True, "data": {"paymentTransactions": [payment]}}, key=token)
 
 
