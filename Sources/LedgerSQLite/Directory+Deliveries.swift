@@ -142,6 +142,17 @@ extension Directory {
         }
     }
 
+    /// Forgets what was dealt with long ago: a bounded part at each call. That a payment counts once does not depend on it.
+    public func pruneDeliveries(receivedBefore instant: Timestamp) async throws {
+        try await write { db in
+            try db.execute(
+                sql: """
+                    DELETE FROM deliveries WHERE id IN
+                        (SELECT id FROM deliveries WHERE status IN ('done', 'resolved') AND received_at < ? LIMIT 1000)
+                    """, arguments: [instant.microseconds])
+        }
+    }
+
     // MARK: Subscriptions
 
     public func subscription(_ id: String, of provider: String) async throws -> ProviderSubscription? {

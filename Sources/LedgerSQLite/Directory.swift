@@ -192,6 +192,7 @@ public struct Directory: Sendable {
                 "UPDATE api_keys SET key_name = NULL, metadata = '{}' WHERE user_id = ?",
                 "DELETE FROM request_keys WHERE account = ?", "DELETE FROM identities WHERE user_id = ?",
                 "DELETE FROM login_codes WHERE user_id = ?", "DELETE FROM sessions WHERE user_id = ?",
+                "DELETE FROM webhooks WHERE account = ?", "DELETE FROM notices WHERE account = ?",
             ] {
                 try db.execute(sql: statement, arguments: [id.rawValue])
             }

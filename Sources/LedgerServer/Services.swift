@@ -74,6 +74,7 @@ struct HousekeepingService: Service {
             try await authenticator.flushUses()
             let oldest = SystemClock.now().advanced(bySeconds: -3600 * Int64(limits.idempotencyHours))
             _ = try await directory.pruneRequestKeys(before: oldest)
+            try await directory.pruneDeliveries(receivedBefore: SystemClock.now().advanced(bySeconds: -90 * 86_400))
             var rounds = 0
             while try await directory.pruneLogins(at: SystemClock.now()), rounds < 100 { rounds += 1 }
         } catch {

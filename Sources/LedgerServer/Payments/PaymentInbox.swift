@@ -36,8 +36,20 @@ struct PaymentInbox: Sendable {
         if let known = try await directory.delivery(id), known.status == .done || known.status == .resolved {
             return known
         }
-        let (name, notice) = try provider.read(body)
         let now = SystemClock.now()
+        let (name, notice): (String, PaymentNotice)
+        do {
+            (name, notice) = try provider.read(body)
+        } catch {
+            // It is the provider's own, so it may be about money: nobody shall have to find out by themselves.
+            let reason = (error as? GatewayError)?.message ?? "\(error)"
+            let unread = Delivery(
+                id: id, provider: provider.name, name: "unreadable", notice: "{}", status: .dead,
+                detail: "the message cannot be read (\(reason)): look it up at the provider", receivedAt: now,
+                attempts: 0)
+            warn(unread, reason)
+            return try await directory.receive(unread)
+        }
         let delivery = try await directory.receive(
             Delivery(
                 id: id, provider: provider.name, name: name, notice: notice.text, status: .waiting, detail: nil,
@@ -62,7 +74,9 @@ struct PaymentInbox: Sendable {
             if let account { notice.account = account }
             outcome = try await process(notice, name: delivery.name, provider, isForced: account != nil)
         } else {
-            outcome = .dead("the provider is not configured any more")
+            outcome = .dead(
+                providers[delivery.provider] == nil
+                    ? "the provider is not configured any more" : delivery.detail ?? "the message cannot be read")
         }
         let now = SystemClock.now()
         switch outcome {
