@@ -8,6 +8,7 @@ from pathlib import Path
 from checks import case
 from contract import Contract, people_world
 from contract_admin import operators_routes
+from contract_billing import billing_routes
 from contract_clients import clients
 from contract_people import peoples_routes
 from contract_web import common_rules, models_refusals
@@ -37,7 +38,7 @@ async def contract() -> None:
         description = await Description.of(world.gateway.port)
         world.check.equal(description.text, DOCUMENT.read_text(), "the served description and its file")
         c = Contract(world, description)
-        for part in (operators_routes, peoples_routes, models_refusals, common_rules, clients):
+        for part in (operators_routes, billing_routes, peoples_routes, models_refusals, common_rules, clients):
             with world.check.about(part.__name__):
                 await part(c)
         everything_was_seen(c)

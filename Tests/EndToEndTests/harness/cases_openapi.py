@@ -24,17 +24,22 @@ EXAMPLES = {
     "openai:gpt-4o": "up:finish", "openai:gpt-4.1": "oai:talk", "openai:text-embedding-3-small": "oai:embed",
     "anthropic:claude-sonnet-4-5-20250929": "ant:talk",
 }
-#: Routes of which nobody can guess what is needed for a success (a code, a token, a state, an id), that are for people only, or are not asked again.
+#: Routes of which nobody can guess what is needed for a success (a code, a token, a state, an id, a signature), that are for people only, or are not asked again.
 NOT_FOR_MASTER = {
     "GET /v1/auth/callback", "POST /v1/auth/token", "POST /v1/auth/refresh", "GET /v1/auth/me", "GET /v1/auth/sessions", "DELETE /v1/auth/sessions",
     "DELETE /v1/auth/sessions/{id}", "GET /v1/keys/{id}", "PATCH /v1/keys/{id}", "DELETE /v1/keys/{id}", "GET /v1/budgets/{id}", "PATCH /v1/budgets/{id}",
-    "DELETE /v1/budgets/{id}", "PATCH /v1/billing/subscription/{user_id}", "GET /openapi.yaml",
+    "DELETE /v1/budgets/{id}", "PATCH /v1/billing/subscription/{user_id}", "POST /v1/ledger/charges/{id}/reverse", "POST /v1/billing/deliveries/{id}/retry",
+    "POST /v1/billing/deliveries/{id}/resolve", "POST /v1/webhooks/{provider}", "GET /openapi.yaml",
 }
-OPEN = {"GET /health", "GET /health/liveness", "GET /health/readiness", "GET /.well-known/jwks.json", "GET /v1/pricing", "GET /v1/pricing/{model_key}"}
+OPEN = {
+    "GET /health", "GET /health/liveness", "GET /health/readiness", "GET /.well-known/jwks.json", "GET /v1/pricing", "GET /v1/pricing/{model_key}", "GET /v1/billing/plans",
+    "GET /v1/billing/products",
+}
 #: What a user's key is for.
 OWN = {
     "GET /v1/profile", "GET /v1/profile/balance", "GET /v1/profile/usage", "GET /v1/profile/keys", "GET /v1/profile/logs", "GET /v1/profile/payments",
     "GET /v1/auth/me", "GET /v1/auth/sessions", "GET /v1/models", "POST /v1/chat/completions", "POST /v1/messages", "POST /v1/responses", "POST /v1/embeddings",
+    "POST /v1/billing/checkout",
 }
 CONFIGURATION = """\
 [generation]
@@ -102,6 +107,7 @@ async def populate(world: World) -> None:
     assert response.status in (200, 409), f"creating alice gave {response}"
     await gateway.wanted("PATCH", "/v1/users/alice", {"blocked": False})
     await gateway.wanted("POST", "/v1/billing/topup", {"user_id": "alice", "amount": 100_000})
+    await gateway.wanted("POST", "/v1/billing/topup", {"user_id": "alice", "amount": 10, "payment_id": "order-1001"})
     for model in {*EXAMPLES.values()}:
         await gateway.wanted("POST", "/v1/pricing", {"model_key": model, "input_price_per_million": 1, "output_price_per_million": 2})
     await login(gateway, 7)

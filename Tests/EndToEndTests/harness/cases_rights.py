@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import wire
 from checks import case
-from contract import AUDITOR_KEY, BILLING_KEY, JWT_SECRET, Contract, code_of, login, parts_of, people_world, signed, url
+from contract import (
+    AUDITOR_KEY, BILLING_KEY, JWT_SECRET, Contract, code_of, login, order_message, parts_of, people_world, shop_signature, signed, url)
 from description import Description
 from gateway import MASTER_KEY
 from rights_table import CREDENTIALS, FAULTS, KINDS, MASTERS, OK, OTHERS, OWNERS, ROUTES, Route
@@ -138,10 +139,19 @@ class Walk:
         if name == "price":
             price = {"model_key": f"up:price-{number}", "input_price_per_million": 1, "output_price_per_million": 1}
             return (await self.gateway.wanted("POST", "/v1/pricing", price))["model_key"]
+        if name == "charge":
+            return (await self.gateway.answer(self.owner.key, "up:finish", max_tokens=9)).header("x-request-id")
+        if name == "delivery":
+            # Of nobody: it waits for an operator.
+            body = order_message(f"rights-{number}", None)
+            return (await self.gateway.wanted("POST", "/v1/webhooks/lemonsqueezy", body=body, headers=shop_signature(body), key=None))["delivery"]
         user = f"{name}-{number}"
         await self.gateway.wanted("POST", "/v1/users", {"user_id": user})
         if name == "subscriber":
             await self.gateway.wanted("POST", "/v1/billing/subscription", {"user_id": user, "plan_name": "BASIC"})
+        if name == "payment":
+            await self.gateway.wanted("POST", "/v1/billing/topup", {"user_id": user, "amount": 1, "payment_id": user})
+            return f"api:{user}"
         return user
 
     async def filled(self, route: Route) -> tuple[object, dict, dict]:
@@ -218,6 +228,11 @@ async def no_oracle(walk: Walk) -> None:
         ("POST", "/v1/users", walk.owner.user, {"user_id": "{id}"}), ("POST", "/v1/keys", walk.owner.user, {"user_id": "{id}"}),
         ("POST", "/v1/billing/topup", walk.owner.user, {"user_id": "{id}", "amount": 1}),
         ("POST", "/v1/billing/subscription", walk.owner.user, {"user_id": "{id}", "plan_name": "BASIC"}),
+        ("POST", "/v1/billing/adjustments", walk.owner.user, {"user_id": "{id}", "amount": 1, "reason": "x"}),
+        ("POST", "/v1/billing/refunds", await walk.made("payment"), {"payment_id": "{id}", "reason": "x"}),
+        ("POST", "/v1/ledger/charges/{id}/reverse", await walk.made("charge"), {"reason": "x"}),
+        *[("POST", "/v1/billing/deliveries/{id}/" + what, await walk.made("delivery"), {"reason": "x"}) for what in ("retry", "resolve")],
+        ("POST", "/v1/billing/checkout?user={id}", walk.owner.user, {"product": "1001"}),
         ("GET", "/v1/auth/lookup?email={id}", "person-1@example.com", None), ("POST", "/v1/auth/login", "google", {"provider": "{id}", "provider_account_id": "1"}),
         ("GET", "/v1/profile/balance?user={id}", walk.owner.user, None), ("GET", "/v1/profile/logs?api_key_id={id}", key, None),
         ("GET", "/v1/profile/usage?user={id}", walk.owner.user, None), ("GET", "/v1/profile/keys?user={id}", walk.owner.user, None),

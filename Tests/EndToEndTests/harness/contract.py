@@ -18,6 +18,11 @@ from world import World
 JWT_SECRET = "a-secret-of-the-end-to-end-tests-0123456789"
 BILLING_KEY, AUDITOR_KEY = "billing-key-of-the-end-to-end-tests", "auditor-key-of-the-end-to-end-tests"
 PORTAL = "https://portal.example"
+#: A shop at a payment provider: what it signs with, a product that is a plan, credits, and credits that nobody can buy any more.
+SHOP_SECRET = "a-shop-secret-of-the-end-to-end-tests"
+SHOP = {"lemonsqueezy": {"webhook_secret": SHOP_SECRET, "products": {
+    "1001": {"plan": "BASIC", "checkout_url": "https://shop.example/buy/basic"},
+    "2001": {"credits": 100, "price_usd": 10, "checkout_url": "https://shop.example/buy/100"}, "2002": {"credits": 2.5, "price_usd": 0.25}}}}
 MODELS = [
     "up:finish", "up:slow", "up:echo-request", "up:refuse-400", "up:refuse-401", "up:refuse-404", "up:refuse-429", "up:refuse-500",
     "up:refuse-503", "ant:talk", "gem:talk", "ant-c7:talk", "gem-utf8:talk", "oai:talk", "oai:embed",
@@ -26,6 +31,8 @@ SETTINGS = {
     "jwt_secret": JWT_SECRET,
     "master_keys": {"billing": {"key": BILLING_KEY, "role": "billing"}, "auditor": {"key": AUDITOR_KEY, "role": "auditor"}},
     "cors_origins": f"tauri://localhost, http://tauri.localhost, {PORTAL}",
+    # What is due is recorded when somebody asks for it: a sweep in between would be seen.
+    "payments": SHOP, "renewals": {"sweep_seconds": 0},
     "auth": {
         "public_url": "http://127.0.0.1:8000",
         "callbacks": ["cafelua://auth", "http://127.0.0.1/callback", f"{PORTAL}/login/done"],
@@ -97,6 +104,24 @@ TOKENS = {
 }
 
 
+# -- the shop ----------------------------------------------------------------------------------------------------------
+
+
+def order_message(number: int | str, user: str | None, product: int = 2001, event: str = "order_created", **more: object) -> bytes:
+    """What the shop tells of an order."""
+    custom = {} if user is None else {"custom_data": {"user_id": user}}
+    attributes = {"status": "paid", "updated_at": "2026-03-01T12:00:00.000000Z", "first_order_item": {"variant_id": product, "quantity": 1}, **more}
+    return json.dumps({"meta": {"event_name": event, **custom}, "data": {"type": "orders", "id": str(number), "attributes": attributes}}).encode()
+
+
+def shop_signature(body: bytes, secret: str = SHOP_SECRET) -> dict[str, str]:
+    return {"x-signature": hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()}
+
+
+def delivery_id(body: bytes, provider: str = "lemonsqueezy") -> str:
+    return hashlib.sha256(provider.encode() + b"\0" + body).hexdigest()
+
+
 # -- calls -------------------------------------------------------------------------------------------------------------
 
 
@@ -155,7 +180,8 @@ class Contract:
         if not check.equal(response.status, status, f"status of {response}"):
             return
         check.that(response.complete, f"the answer is not complete: {response}")
-        self.headers(response, kind if response.body else None)
+        # A signature is no credential that a client could be asked for.
+        self.headers(response, kind if response.body else None, None if path.startswith("/v1/webhooks/") else "Bearer")
         for name, text in wanted.items():
             check.equal(response.header(name), text, name)
         if pattern is not None:
@@ -169,7 +195,7 @@ class Contract:
         problems = self.description.problems(method, path, response)
         check.that(not problems, "; ".join(problems[:5]))
 
-    def headers(self, response: wire.Response, kind: str | None) -> None:
+    def headers(self, response: wire.Response, kind: str | None, challenge: str | None = "Bearer") -> None:
         """What every answer has."""
         check = self.check
         found = response.header("x-request-id") or ""
@@ -177,7 +203,7 @@ class Contract:
         content_type = response.header("content-type")
         check.equal(content_type and content_type.partition(";")[0].strip(), kind, "content-type")
         if response.status == 401:
-            check.equal(response.header("www-authenticate"), "Bearer", "www-authenticate")
+            check.equal(response.header("www-authenticate"), challenge, "www-authenticate")
 
     async def ok(self, method: str, path: str, pattern: object, **more) -> object:
         """A 200 with that body; gives it."""

@@ -65,8 +65,8 @@ KINDS: dict[str, dict[str, object]] = {
 class Route:
     """A route, how it is called here, and what it answers to who may.
 
-    `params` and `query` may name what `rights` makes anew for each call: `{user}`, `{key}`, `{budget}`, `{price}`, `{session}`, `{subscriber}`;
-    `{owner}` is the person that the resources belong to, `{n}` a number that no other call has.
+    `params`, `query` and the value may name what `rights` makes anew for each call: `{user}`, `{key}`, `{budget}`, `{price}`, `{session}`,
+    `{subscriber}`, `{payment}`, `{charge}`, `{delivery}`; `{owner}` is the person that the resources belong to, `{n}` a number that no other call has.
     """
 
     method: str
@@ -127,4 +127,16 @@ ROUTES = [
     Route("POST", "/v1/billing/subscription", "bill", {"user_id": "{user}", "plan_name": "BASIC"}),
     Route("PATCH", "/v1/billing/subscription/{user_id}", "bill", {"status": "CANCELLED"}, params={"user_id": "{subscriber}"}),
     Route("POST", "/v1/billing/topup", "bill", {"user_id": "{user}", "amount": 1}), Route("POST", "/v1/admin/renewals/trigger", "bill"),
+    # Payments and corrections.
+    Route("GET", "/v1/billing/plans", "open"), Route("GET", "/v1/billing/products", "open"),
+    *[Route("POST", "/v1/billing/checkout", kind, {"product": "1001"}, query=query) for kind, query in (("profile", {"user": "{owner}"}), ("profile of nobody", {}))],
+    Route("POST", "/v1/billing/adjustments", "bill", {"user_id": "{user}", "amount": 1, "reason": "x"}),
+    Route("POST", "/v1/billing/refunds", "bill", {"payment_id": "{payment}", "reason": "x"}),
+    Route("POST", "/v1/ledger/charges/{id}/reverse", "bill", {"reason": "x"}, params={"id": "{charge}"}),
+    Route("GET", "/v1/billing/deliveries", "read"),
+    Route("POST", "/v1/billing/deliveries/{id}/retry", "bill", {"user_id": "{user}"}, params={"id": "{delivery}"}),
+    Route("POST", "/v1/billing/deliveries/{id}/resolve", "bill", {"reason": "x"}, params={"id": "{delivery}"}),
+    # Its credential is the signature of the message: no other one counts.
+    Route("POST", "/v1/webhooks/{provider}", "open", {}, params={"provider": "lemonsqueezy"}, status=401, code="invalid_signature"),
+    Route("POST", "/v1/webhooks/{provider}", "open", {}, params={"provider": "unheard-of"}, status=404, code="provider_not_found"),
 ]
