@@ -113,7 +113,11 @@ struct WriterCore {
             }
             let dueBefore = drafts.isEmpty ? nil : entry.account.nextDue
             for draft in drafts {
-                guard let recorded = try append(draft, to: &entry.account, at: now, in: transaction) else { break }
+                guard let recorded = try append(draft, to: &entry.account, at: now, in: transaction) else {
+                    if isOptimistic { break }
+                    // A decision is appended whole or not at all.
+                    throw .storageFailed(.corrupt("the key or the place of an event is taken"))
+                }
                 touched.changes[command.account, default: AccountChanges()].add(recorded)
                 if !entry.account.spending.isEmpty {
                     touched.changes[command.account]?.spending = true
@@ -131,7 +135,7 @@ struct WriterCore {
                 touched.changes[command.account]?.cycle = true
             }
             if drafts.isEmpty || main != nil { break }
-            guard isOptimistic else { throw .storageFailed(.corrupt("the key or the place of an event is taken")) }
+            guard isOptimistic else { throw .storageFailed(.corrupt("a decision lacks the event under its key")) }
             isOptimistic = false
         }
         let receipt = Receipt(

@@ -215,7 +215,7 @@ struct PaymentInbox: Sendable {
         }
         // The sum names the refund: the same sum again is the same refund.
         let command = RefundPayment(
-            key: "refund:\(payment):\(notice.refunded.map(String.init) ?? "all")", payment: payment, extent,
+            key: "refunded:\(payment):\(notice.refunded.map(String.init) ?? "all")", payment: payment, extent,
             reason: "refunded at \(provider.name)", actor: provider.name)
         do throws(LedgerError) {
             _ = try await writer.submit(Command(account: account, action: .refund(command)))
