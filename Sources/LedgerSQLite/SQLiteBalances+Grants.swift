@@ -61,6 +61,13 @@ extension SQLiteBalances {
         }
     }
 
+    /// Whether an event is recorded under a key.
+    public func isRecorded(key: String) async throws -> Bool {
+        try await reader.read { db in
+            try Bool.fetchOne(db, sql: "SELECT EXISTS (SELECT 1 FROM events WHERE key = ?)", arguments: [key]) ?? false
+        }
+    }
+
     /// The account that a payment is of; nil where there is no such payment.
     public func account(ofPayment payment: PaymentID) async throws -> AccountID? {
         try await reader.read { db in

@@ -337,7 +337,39 @@ struct CycleTests {
                 == .planNotForSale(name: "FREE"))
     }
 
+    @Test("nothing is given to a blocked account, and what it has paid for it has")
+    func blocked() throws {
+        var ledger = try Self.ledger()
+        try ledger.send(.block(actor: "test"))
+        ledger.now = .days(60)
+        try ledger.send(.unblock(actor: "test"))
+        #expect(Self.story(ledger) == ["1 withheld FREE", "2 withheld FREE"])
+        try ledger.send(.pay("p1", .cycle(plan: "BASIC")))
+        try ledger.send(.pay("p2", .cycle(plan: "BASIC")))
+        try ledger.send(.block(actor: "test"))
+        ledger.now = .days(121)
+        try ledger.send(.recordDue)
+        #expect(Self.story(ledger).suffix(2) == ["4 renewed BASIC +100", "5 unpaid BASIC"])
+        ledger.now = .days(124)
+        try ledger.send(.recordDue)
+        #expect(Self.story(ledger).last == "6 lapsed FREE")
+    }
+
     // MARK: The portal's word
+
+    @Test("a pack bought at the end of a cycle is no payment of the next; a lesser plan's word is")
+    func portalAtTheEnd() throws {
+        var ledger = try Self.ledger()
+        try ledger.send(.subscribe("PRO"))
+        ledger.now = .days(28)
+        try ledger.send(.pay("c1", .credits(.of("5"), microUSD: 500_000)))
+        try ledger.send(.schedule("BASIC"))
+        for _ in 0..<2 { try ledger.send(.subscribe("BASIC")) }
+        ledger.now = .days(30)
+        try ledger.send(.recordDue)
+        #expect(Self.story(ledger) == ["1 started PRO +400", "2 renewed BASIC +100"])
+        #expect(ledger.alice.nextPlan == nil)
+    }
 
     @Test(
         "the portal's word pays where no paid cycle runs, at the end of one, and for what a better plan adds; once each"
@@ -443,6 +475,21 @@ struct CycleTests {
         ledger.now = .days(30)
         try ledger.send(.recordDue)
         #expect(Self.story(ledger).last == "2 unpaid BASIC")
+    }
+
+    @Test("a payment that was given back in part before and after its cycle began takes what was granted, and no less")
+    func refundInParts() throws {
+        var ledger = try Self.ledger()
+        try ledger.send(.pay("p1", .cycle(plan: "BASIC")))
+        try ledger.send(.pay("p2", .cycle(plan: "BASIC")))
+        try ledger.send(.refund("p2", .part(microUSD: 2_500_000), key: "a"))
+        ledger.now = .days(30)
+        try ledger.send(.recordDue)
+        #expect(Self.story(ledger).last == "2 renewed BASIC +75")
+        try ledger.send(.hold(1, output: 1_000_000))
+        try ledger.send(.charge(1, completion: 500_000))
+        try ledger.send(.refund("p2", key: "b"))
+        #expect(ledger.alice.balance == .of("-10") && ledger.alice.payments[.named("p2")]?.isRefunded == true)
     }
 
     @Test("a cycle whose payment was given back ends without grace, and can be paid for anew at once")

@@ -101,6 +101,7 @@ class Account:
     rate: int = 0
     opened: bool = False
     wish: str | None = None
+    blocked: bool = False
     cycle: Cycle | None = None
     grants: dict[int, Grant] = field(default_factory=dict)
     #: Grants with something left.
@@ -226,8 +227,9 @@ class Oracle:
             wanted, terms = "FREE", self.terms("FREE", at)
         if terms is None:
             terms = {"micro_credits_per_usd": a.rate, "micro_usd": 0, "cycle_credits": 0, "top_up_to": 0, "cycle_seconds": STANDARD_CYCLE}
-        missing = max(Fraction(0), credits(terms["top_up_to"]) - a.spendable(at))
-        outcome = "lapsed" if wanted != a.cycle.plan else "topped_up" if missing > 0 else "sufficient"
+        missing = Fraction(0) if a.blocked else max(Fraction(0), credits(terms["top_up_to"]) - a.spendable(at))
+        outcome = (
+            "lapsed" if wanted != a.cycle.plan else "withheld" if a.blocked else "topped_up" if missing > 0 else "sufficient")
         return self.cycle_events(
             a, at, terms["cycle_seconds"], wanted, terms["micro_credits_per_usd"], terms["micro_usd"],
             terms["cycle_credits"], terms["top_up_to"], outcome, None, missing)
@@ -290,6 +292,12 @@ class Oracle:
         a.opened, a.plan, a.rate = True, data["plan"], data["micro_credits_per_usd"]
         if "cycle_seconds" in data:
             a.cycle = Cycle(0, at, at + data["cycle_seconds"] * SECOND, a.plan, data["micro_usd"], credits(data["cycle_credits"]))
+
+    def on_account_blocked(self, a: Account, *_: Any) -> None:
+        a.blocked = True
+
+    def on_account_unblocked(self, a: Account, *_: Any) -> None:
+        a.blocked = False
 
     def on_credits_granted(self, a: Account, at: int, data: dict, _: bool, event: dict) -> None:
         amount = credits(data["amount"])
@@ -431,7 +439,7 @@ class Oracle:
         name, kind, plan = data["payment"], data["purchase"], data.get("plan")
         demand(name in a.payments, False, "a payment counts once")
         bought = credits(data["credits"])
-        payment = a.payments[name] = Payment(kind, plan, bought, data["micro_usd"])
+        a.payments[name] = Payment(kind, plan, bought, data["micro_usd"])
         if kind == "credits":
             a.next = [self.bought(a, name, "TOPUP", "PURCHASE", bought, None, at)]
             return
@@ -456,13 +464,10 @@ class Oracle:
         is_running = a.cycle is not None and a.cycle.payment is not None
         if is_running and bought <= a.cycle.credits:
             a.waiting.append(name)
-            if name.startswith("portal:") and plan == a.plan:
-                a.wish = None
+            if name.startswith("portal:"):
+                a.wish = None if plan == a.plan else plan
         else:
-            if name.startswith("portal:") and plan == a.plan:
-                a.wish = None
             a.next = self.paid_cycle(a, name, "started", at)
-        del payment
 
     @staticmethod
     def bought(a: Account, name: str, pool: str, source: str, amount: Fraction, expires: int | None, at: int) -> tuple[str, int, dict]:
@@ -483,7 +488,7 @@ class Oracle:
         taken, owed = Fraction(0), Fraction(0)
         if payment.grant is not None:
             grant = a.grants[payment.grant]
-            claim = min(part, max(Fraction(0), grant.amount - grant.expired - payment.refunded))
+            claim = min(part, max(Fraction(0), payment.credits - payment.refunded - grant.expired))
             taken = min(claim, grant.left)
             owed = claim - taken
         parts = [(payment.grant, taken)] if taken > 0 else []

@@ -324,6 +324,8 @@ private struct SimulatedGateway {
             let reversal = ReverseCharge(
                 key: "reverse:\(id)", request: request, amount: amount, reason: "test", actor: "test")
             return Command(account: owner, action: .reverse(reversal))
+        case 39 where Int.random(in: 0..<3, using: &random) == 0:
+            action = Bool.random(using: &random) ? .block(actor: "test") : .unblock(actor: "test")
         default:
             let nanos = Int64.random(in: -3_000_000_000...3_000_000_000, using: &random)
             action = .adjust(

@@ -38,7 +38,7 @@ enum SweepBench {
         open(writer, from: due, to: accounts)
         let spenders = try await fund(writer, from: accounts - 1000, to: accounts)
         clock.now.withLock { $0 = $0.advanced(bySeconds: 15 * 86_400) }
-        let sweep = RenewalSweep(writer: writer, balances: SQLiteBalances(ledger), batch: 64) {
+        let sweep = RenewalSweep(writer: writer, balances: SQLiteBalances(ledger), batch: 16) {
             clock.now.withLock { $0 }
         }
         let alone = try await charge(writer, spenders) { try await Task.sleep(for: .seconds(3)) }

@@ -56,9 +56,12 @@ extension Account {
             free.map(CycleTerms.init)
             ?? CycleTerms(plan: Plan.freeName, microUSD: 0, rate: rate, cycleCredits: .zero, topUpTo: .zero)
         let missing = Int128(terms.topUpTo.nanos) - Int128(balance(at: boundary).nanos)
-        let grant = Credits(clamping: max(0, missing))
+        // To be blocked, or unblocked, is a touch: what is evaluated here was so at the boundary.
+        let grant = isBlocked ? Credits.zero : Credits(clamping: max(0, missing))
         let outcome: RenewalOutcome =
-            terms.plan != cycle.terms.plan ? .lapsed : grant > .zero ? .toppedUp : .sufficient
+            if terms.plan != cycle.terms.plan { .lapsed } else if isBlocked { .withheld } else if grant > .zero {
+                .toppedUp
+            } else { .sufficient }
         return begin(
             terms, outcome, at: boundary, seconds: free?.cycleSeconds ?? Cycle.standardSeconds, payment: nil,
             grant: grant)

@@ -152,10 +152,8 @@ extension Account {
             // It has granted nothing yet, or elsewhere.
             return (credits, [], .zero, credits.nanos)
         }
-        // Of the whole grant, what expired cannot be asked back. Earlier refunds asked for the rest first.
-        let reclaimable = max(
-            0,
-            Int128(grant.amount.nanos) - Int128(grant.expired.nanos) - Int128(payment.refundedCredits.nanos))
+        // What expired cannot be asked back. Earlier refunds asked for their part of the rest, or kept it from being granted.
+        let reclaimable = max(0, Int128(payment.creditsLeft.nanos) - Int128(grant.expired.nanos))
         let claimed = Int64(clamping: min(Int128(credits.nanos), reclaimable))
         let taken = min(claimed, grant.remaining.nanos)
         let parts = taken > 0 ? [Allocation(grant: id, amount: Credits(nanos: taken))] : []
@@ -221,8 +219,10 @@ extension Account {
         }
         // Of several calls at the end of a cycle, one pays.
         let end = cycle.until.advanced(bySeconds: -Self.earlySeconds)
-        let isPaidFor = !prepaid.isEmpty || payments.values.contains { $0.recordedAt >= end }
-        if wanted.name == plan, end <= context.now, !isPaidFor, wanted.isPaid {
+        let isPaidFor =
+            !prepaid.isEmpty
+            || payments.values.contains { $0.kind != .credits && !$0.isRefunded && $0.recordedAt >= end }
+        if end <= context.now, !isPaidFor, wanted.isPaid {
             return try pay(.cycle(plan: wanted.name))
         }
         return try schedule(

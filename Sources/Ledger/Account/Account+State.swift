@@ -259,7 +259,7 @@ public struct Account: Hashable, Sendable {
         guard event.kind == .cycle else { return }
         prepaid.append(event.payment)
         // A portal's word is one about the plan, too.
-        if event.payment.isPortalsWord, event.plan == plan { nextPlan = nil }
+        if event.payment.isPortalsWord { nextPlan = event.plan == plan ? nil : event.plan }
     }
 
     /// A grant that a payment led to names it.

@@ -46,6 +46,8 @@ public enum RenewalOutcome: String, Sendable, CaseIterable {
     case toppedUp = "topped_up"
     /// At a boundary, on a free plan: there was enough.
     case sufficient
+    /// At a boundary, on a free plan: the account is blocked, and nothing is given to it.
+    case withheld
     /// At a boundary: a payment that was waiting pays for it.
     case renewed
     /// At a boundary: nothing was paid, and the grace begins.

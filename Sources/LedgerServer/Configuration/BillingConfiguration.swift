@@ -33,7 +33,7 @@ struct RenewalConfiguration: Sendable {
     /// `sweep_seconds`; 0: only when asked.
     var sweepSeconds = 60
     /// `batch`: how many accounts are given to the writer at once.
-    var batch = 64
+    var batch = 16
 }
 
 /// Who is told of what happens to credits, and when.

@@ -68,7 +68,7 @@ struct PaymentRoutes: Sendable {
         let actor = try await authenticator.demand(.bill, request, context).actor
         let body = try await request.wholeBody(upTo: BodyFields.maximumBytes)
         let fields = try BodyFields(body.isEmpty ? Array("{}".utf8) : body)
-        let account = try fields.has("user_id") ? AccountID(field: "user_id", fields) : nil
+        let account = try fields.string("user_id") != nil ? AccountID(field: "user_id", fields) : nil
         if let account, try await directory.user(account) == nil { throw GatewayError.userNotFound }
         let delivery = try await delivery(context)
         if delivery.status != .done, delivery.status != .resolved {
@@ -135,8 +135,8 @@ struct PaymentRoutes: Sendable {
 
     /// Where to pay for a product, such that the payment is told to be this user's: for oneself, or with a master key for `user` of the query.
     @Sendable func checkout(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        let fields = try await BodyFields(request)
         let account = try await authenticator.user(of: request, context)
+        let fields = try await BodyFields(request)
         guard try await directory.user(account) != nil else { throw GatewayError.userNotFound }
         let id = try fields.requiredString("product")
         for provider in inbox.providers.values.sorted(by: { $0.name < $1.name }) {

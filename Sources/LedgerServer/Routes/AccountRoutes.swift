@@ -95,6 +95,12 @@ struct AccountRoutes: Sendable {
                 kind: "string_too_long", field: "source", message: "Input should have at most 500 bytes")
         }
         let header = try request.idempotencyKey()
+        // At least one decimal, as the old gateway's float had.
+        let shown = amount.description.contains(".") ? amount.description : "\(amount).0"
+        // Before payments were recorded, a top-up's grant had the key itself.
+        if let header, try await balances.isRecorded(key: "topup:\(header)") {
+            return Self.added(shown, isRepeat: true)
+        }
         let payment: PaymentID
         if let text = try fields.string("payment_id") {
             payment = try PaymentID(billingCall: text)
@@ -113,14 +119,16 @@ struct AccountRoutes: Sendable {
         let command = RecordPayment(
             payment: payment, purchase: .credits(amount, microUSD: price), actor: actor)
         let receipt = try await writer.submit(Command(account: id, action: .pay(command)))
+        return Self.added(shown, isRepeat: receipt.isRepeat)
+    }
+
+    private static func added(_ amount: String, isRepeat: Bool) -> Response {
         var headers: HTTPFields = [:]
-        if receipt.isRepeat { headers[.idempotencyReplayed] = "true" }
-        // The old gateway wrote a float here: at least one decimal.
-        let shown = amount.description.contains(".") ? amount.description : "\(amount).0"
+        if isRepeat { headers[.idempotencyReplayed] = "true" }
         return Response.json(headers: headers) { json in
             json.beginObject()
             json.field("success", true)
-            json.field("detail", "Added \(shown) credits")
+            json.field("detail", "Added \(amount) credits")
             json.endObject()
         }
     }

@@ -29,11 +29,13 @@ struct CorrectionRoutes: Sendable {
         guard let amount = try fields.decimal("amount").map(Credits.init(decimal:)) else {
             throw GatewayError.missing("amount")
         }
-        guard let amount, (-1_000_000_000...1_000_000_000).contains(amount.nanos / Credits.nanosPerCredit) else {
+        let most: Int64 = 1_000_000_000_000_000_000
+        guard let amount, (-most...most).contains(amount.nanos) else {
             throw GatewayError.validation(
                 kind: "amount", field: "amount",
                 message:
-                    "Input should be a number of credits with at most nine decimals, from -1000000000 to 1000000000")
+                    "Input should be a number of credits with at most nine decimals, from -1000000000 to 1000000000"
+            )
         }
         guard try await directory.user(id) != nil else { throw GatewayError.userNotFound }
         let command = AdjustCredits(

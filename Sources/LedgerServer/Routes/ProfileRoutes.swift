@@ -95,9 +95,10 @@ struct ProfileRoutes: Sendable {
     @Sendable func payments(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let user = try await user(of: request, context)
         let page = try Page(request)
-        let payments = try await balances.payments(of: user.id, skip: page.skip, limit: page.limit)
-        let rate = try await balances.balance(of: user.id, at: SystemClock.now())?.plan
+        // What waited for a cycle that has begun meanwhile waits no more.
+        let rate = try await CurrentBalance(writer: writer, balances: balances).of(user.id)?.plan
             .flatMap { writer.plans.plans[$0] }?.rate
+        let payments = try await balances.payments(of: user.id, skip: page.skip, limit: page.limit)
         return Response.json { json in
             json.beginObject()
             json.field("success", true)

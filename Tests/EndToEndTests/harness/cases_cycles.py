@@ -413,7 +413,7 @@ async def swept(m: Months, shared: int) -> None:
             boundaries(check, [event for event in whole if event["account"] == user])
     plans = {user: (data["plan"], data["credits"]) for user in gateway.users for data in [await gateway.balance(user)]}
     check.equal(plans, {
-        "idle": ("FREE", 10), "poor": ("FREE", 10), "owing": ("FREE", 10), "blocked": ("FREE", 10), "unpaid": ("FREE", 10), "ended": ("FREE", 10),
+        "idle": ("FREE", 10), "poor": ("FREE", 10), "owing": ("FREE", 10), "blocked": ("FREE", 0), "unpaid": ("FREE", 10), "ended": ("FREE", 10),
         "word": ("FREE", 10), "ahead": ("FREE", 10), "climber": ("FREE", 10), "rich": ("FREE", 25)}, "plans and credits in the end")
 
 

@@ -149,6 +149,8 @@ class Walk:
         await self.gateway.wanted("POST", "/v1/users", {"user_id": user})
         if name == "subscriber":
             await self.gateway.wanted("POST", "/v1/billing/subscription", {"user_id": user, "plan_name": "BASIC"})
+        if name == "hooked":
+            await self.gateway.wanted("PUT", f"/v1/users/{user}/webhook", {"url": "http://127.0.0.1:9/hook"})
         if name == "payment":
             await self.gateway.wanted("POST", "/v1/billing/topup", {"user_id": user, "amount": 1, "payment_id": user})
             return f"api:{user}"

@@ -222,7 +222,7 @@ async def bodies(c: Contract) -> None:
         if "requestBody" not in operation or "models" in operation["tags"]:
             continue
         params = {name: "ada" for name in re.findall(r"{(\w+)}", path)}
-        if path == "/v1/keys/{id}":
+        if path.startswith("/v1/keys/{id}"):
             params = {"id": (await c.gateway.wanted("POST", "/v1/keys", {}))["id"]}
         if path == "/v1/budgets/{id}":
             params = {"id": (await c.gateway.wanted("POST", "/v1/budgets", {}))["budget_id"]}

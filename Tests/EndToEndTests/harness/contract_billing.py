@@ -19,7 +19,7 @@ SHOP = {"provider": "lemonsqueezy"}
 
 
 async def billing_routes(c: Contract) -> None:
-    for part in (offers, checkouts, payments, adjustments, refunds, reversals, messages, deliveries):
+    for part in (offers, checkouts, payments, adjustments, refunds, reversals, messages, deliveries, limits, webhooks):
         with c.check.about(part.__name__):
             await part(c)
 
@@ -232,3 +232,47 @@ async def deliveries(c: Contract) -> None:
         # The refund came before its order; both are done in the end.
         await told(c, order_message("contract-5", "buyer"), "done")
         await c.ok("POST", RETRY, {**rows[waits], "status": "done"}, params={"id": waits})
+
+
+async def limits(c: Contract) -> None:
+    nothing = {
+        "per_day": None, "per_month": None, "total": None, "requests_per_minute": None, "tokens_per_minute": None, "models": None, "time_zone": "UTC", "used": []}
+    user, key_limits, own = "/v1/users/{id}/limits", "/v1/keys/{id}/limits", "/v1/profile/limits"
+    await c.gateway.wanted("POST", "/v1/users", {"user_id": "bounded"})
+    key = await c.gateway.wanted("POST", "/v1/keys", {"user_id": "bounded"})
+    use = {"window": "total", "limit": 2.5, "spent": 0, "held": 0, "began_at": INSTANT, "resets_at": None}
+    bound = nothing | {"total": 2.5, "models": ["up:*"], "used": [use]}
+    for path, id_ in ((user, "bounded"), (key_limits, key["id"])):
+        params = {"id": id_}
+        await c.ok("GET", path, nothing, params=params)
+        await c.ok("PUT", path, bound, value={"total": 2.5, "models": ["up:*"]}, params=params)
+        await c.ok("GET", path, bound, params=params, key=AUDITOR_KEY)
+        text = "Input should be a number of credits from 0 to 1000000000 with at most nine decimals"
+        await c.invalid("PUT", path, field_error("amount", "per_day", text), value={"per_day": -1}, params=params)
+        await c.invalid(
+            "PUT", path, field_error("range", "requests_per_minute", "Input should be a whole number from 0 to 100000"),
+            value={"requests_per_minute": 100_001}, params=params)
+        await c.invalid("PUT", path, field_error("list_type", "models", "Input should be a valid list"), value={"models": "up:*"}, params=params)
+    for method in ("GET", "PUT"):
+        value = {} if method == "PUT" else None
+        await c.refused(method, user, 404, "user_not_found", "User with id 'nobody' not found", value=value, params={"id": "nobody"})
+        await c.refused(method, key_limits, 404, "key_not_found", "API key with id 'none' not found", value=value, params={"id": "none"})
+    await c.ok("GET", own, {"account": bound, "keys": {key["id"]: bound}}, key=key["key"])
+    await c.refused("GET", own, 400, "user_required", "When using master key, 'user' query parameter is required")
+    await c.refused("GET", own, 404, "user_not_found", "User not found", query={"user": "nobody"})
+
+
+async def webhooks(c: Contract) -> None:
+    path, params, url = "/v1/users/{id}/webhook", {"id": "bounded"}, "https://hooks.example/credits"
+    for method in ("GET", "DELETE"):
+        await c.refused(method, path, 404, "webhook_not_found", "The user has no webhook", params=params)
+        await c.refused(method, path, 404, "user_not_found", "User with id 'nobody' not found", params={"id": "nobody"})
+    await c.refused("PUT", path, 404, "user_not_found", "User with id 'nobody' not found", value={"url": url}, params={"id": "nobody"})
+    await c.ok("PUT", path, {"url": url, "secret": re.compile(r"whsec_[A-Za-z0-9+/]{43}=")}, value={"url": url}, params=params)
+    await c.ok("PUT", path, {"url": url, "secret": "0123456789abcdef"}, value={"url": url, "secret": "0123456789abcdef"}, params=params)
+    await c.ok("GET", path, {"url": url}, params=params, key=AUDITOR_KEY)
+    await c.missing("PUT", path, "url", value={}, params=params)
+    text = "Input should be an https address, or an http address of the machine itself"
+    await c.invalid("PUT", path, field_error("url", "url", text), value={"url": "http://hooks.example"}, params=params)
+    await c.invalid("PUT", path, field_error("string_length", "secret", "Input should have 16 to 256 bytes"), value={"url": url, "secret": "short"}, params=params)
+    await c.call("DELETE", path, 204, None, params=params)

@@ -102,7 +102,7 @@ ROUTES = [
     Route("DELETE", "/v1/auth/sessions/{id}", "own session", params={"id": "{session}"}, status=204),
     # What people see of themselves.
     *[Route("GET", path, kind, query=query)
-      for path in ("/v1/profile", "/v1/profile/balance", "/v1/profile/usage", "/v1/profile/keys", "/v1/profile/logs", "/v1/profile/payments")
+      for path in ("/v1/profile", "/v1/profile/balance", "/v1/profile/usage", "/v1/profile/keys", "/v1/profile/logs", "/v1/profile/payments", "/v1/profile/limits")
       for kind, query in (("profile", {"user": "{owner}"}), ("profile of nobody", {}))],
     # Models.
     Route("POST", "/v1/chat/completions", "model", {"model": "up:finish", "max_tokens": 9, "messages": HELLO, "user": "{owner}"}),
@@ -127,6 +127,11 @@ ROUTES = [
     Route("POST", "/v1/billing/subscription", "bill", {"user_id": "{user}", "plan_name": "BASIC"}),
     Route("PATCH", "/v1/billing/subscription/{user_id}", "bill", {"status": "CANCELLED"}, params={"user_id": "{subscriber}"}),
     Route("POST", "/v1/billing/topup", "bill", {"user_id": "{user}", "amount": 1}), Route("POST", "/v1/admin/renewals/trigger", "bill"),
+    # Limits and webhooks.
+    Route("GET", "/v1/users/{id}/limits", "read", params={"id": "{user}"}), Route("PUT", "/v1/users/{id}/limits", "operate", {"per_day": 1}, params={"id": "{user}"}),
+    Route("GET", "/v1/keys/{id}/limits", "read", params={"id": "{key}"}), Route("PUT", "/v1/keys/{id}/limits", "operate", {"per_day": 1}, params={"id": "{key}"}),
+    Route("PUT", "/v1/users/{id}/webhook", "operate", {"url": "http://127.0.0.1:9/hook"}, params={"id": "{user}"}),
+    Route("GET", "/v1/users/{id}/webhook", "read", params={"id": "{hooked}"}), Route("DELETE", "/v1/users/{id}/webhook", "operate", params={"id": "{hooked}"}, status=204),
     # Payments and corrections.
     Route("GET", "/v1/billing/plans", "open"), Route("GET", "/v1/billing/products", "open"),
     *[Route("POST", "/v1/billing/checkout", kind, {"product": "1001"}, query=query) for kind, query in (("profile", {"user": "{owner}"}), ("profile of nobody", {}))],
