@@ -20,6 +20,7 @@ struct EndToEndTests {
         "stream_limit", "queue_limit", "auth", "keys_users_pricing", "balance_and_usage", "config_errors", "tamper",
         "profile", "profile_history", "budgets", "subscriptions", "cycles", "renewal_trigger", "corrections",
         "spending_limits", "budgets_bind", "notices",
+        "shop_once", "shop_crash", "shop_orders", "shop_amounts", "shop_months", "shop_refunds",
         "reader_without_rights", "projections", "sdk",
         "translated_answers", "names_and_secrets", "translated_money", "tool_loops", "provider_features", "doors",
         "provider_errors",

@@ -22,7 +22,7 @@ from checks import CASES, Failed
 MODULES = [
     "cases_upstream", "cases_streams", "cases_misbehaviour", "cases_disconnect", "cases_money", "cases_idempotency",
     "cases_crash", "cases_storage", "cases_limits", "cases_http", "cases_auth", "cases_admin", "cases_config", "cases_audit", "cases_sdk",
-    "cases_providers", "cases_retries", "cases_peers", "cases_profile", "cases_plans", "cases_spending", "cases_cycles", "cases_corrections", "cases_import",
+    "cases_providers", "cases_retries", "cases_peers", "cases_profile", "cases_plans", "cases_spending", "cases_shop", "cases_cycles", "cases_corrections", "cases_import",
     "cases_login", "cases_login_state", "cases_login_people", "cases_login_defence", "cases_login_operator", "cases_tokens", "cases_sessions",
     "cases_contract", "cases_rights", "cases_openapi",
 ]
