@@ -4,7 +4,6 @@ import Hummingbird
 import Ledger
 import LedgerSQLite
 import Projections
-import Synchronization
 import WireJSON
 
 /// Limits of accounts and keys: what may be spent in a day, a month and in all, how fast, and on which models.
@@ -188,65 +187,5 @@ extension JSONWriter {
     fileprivate mutating func amount(_ key: StaticString, _ credits: Credits?) {
         name(key)
         if let credits { raw(credits.description) } else { null() }
-    }
-}
-
-extension UsageCalendar {
-    /// The day and the month of an instant.
-    func windows(at instant: Timestamp) -> CalendarWindows {
-        let (day, month) = (period(.day, at: instant), period(.month, at: instant))
-        return CalendarWindows(day: day.start, dayEnd: day.end, month: month.start, monthEnd: month.end)
-    }
-}
-
-/// The windows of a calendar, kept for as long as they last: to ask a zone for them takes longer than to decide a request.
-final class CachedWindows: Sendable {
-    private let calendar: UsageCalendar
-    private let kept = Mutex<CalendarWindows?>(nil)
-
-    init(_ calendar: UsageCalendar) {
-        self.calendar = calendar
-    }
-
-    func at(_ instant: Timestamp) -> CalendarWindows {
-        kept.withLock { kept in
-            if let windows = kept, windows.day <= instant, instant < windows.dayEnd { return windows }
-            let windows = calendar.windows(at: instant)
-            kept = windows
-            return windows
-        }
-    }
-}
-
-/// Tells the ledger what users' budgets allow: the budgets' own tables can be changed, what binds is an event.
-struct BudgetCaps: Sendable {
-    let writer: LedgerWriter
-    let directory: Directory
-
-    /// Makes an account's cap what its user's budget is.
-    func apply(to user: User, actor: String) async throws {
-        var cap: BudgetCap?
-        if let id = user.budgetID, let budget = try await directory.budget(id) {
-            cap = BudgetCap(id: id, microUSD: budget.maxMicroUSD, seconds: budget.durationSeconds)
-        }
-        let command = Command(account: user.id, action: .setBudget(SetBudget(budget: cap, actor: actor)))
-        do throws(LedgerError) {
-            _ = try await writer.submit(command)
-        } catch {
-            // A user without account has nothing to spend.
-            if case .refused(.accountUnknown) = error { return }
-            throw error
-        }
-    }
-
-    /// Makes the caps of all whom a budget concerns what it is; without one, of everybody who has any.
-    func apply(budget id: String?, actor: String) async throws {
-        var last: AccountID?
-        while true {
-            let users = try await directory.users(withBudget: id, behind: last, limit: 200)
-            for user in users { try await apply(to: user, actor: actor) }
-            guard let end = users.last else { return }
-            last = end.id
-        }
     }
 }
