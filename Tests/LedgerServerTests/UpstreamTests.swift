@@ -403,7 +403,7 @@ struct ProviderConfigurationTests {
         #expect(figures.imageTokens == 7000 && figures.audioTokens == 16_384 && figures.searchTokens == 20_000)
     }
 
-    @Test("the examples are read without a warning", arguments: ["gateway", "login", "providers"])
+    @Test("the examples are read without a warning", arguments: ["gateway", "login", "providers", "billing"])
     func examples(name: String) throws {
         let folder = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../examples")
         let key = FileManager.default.temporaryDirectory.appending(path: "key-\(UUID().uuidString)")
@@ -415,6 +415,7 @@ struct ProviderConfigurationTests {
             "BILLING_KEY": "0123456789abcdef0123456789abcde1", "AUDITOR_KEY": "0123456789abcdef0123456789abcde2",
             "GATEWAY_JWT_SECRET": "0123456789abcdef0123456789abcde3", "GOOGLE_CLIENT_ID": "c",
             "GOOGLE_CLIENT_SECRET": "s", "DISCORD_CLIENT_ID": "c", "DISCORD_CLIENT_SECRET": "s",
+            "LEMONSQUEEZY_SECRET": "shop-secret", "NOTICES_SECRET": "0123456789abcdef",
         ]
         let yaml = try String(contentsOf: folder.appending(path: name + ".yaml"), encoding: .utf8)
         let read = try ServerConfiguration(yaml: yaml, environment: environment)
