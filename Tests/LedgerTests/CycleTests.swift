@@ -507,6 +507,22 @@ struct CycleTests {
         #expect(Self.story(ledger).last == "2 lapsed FREE +10")
     }
 
+    @Test("news of a subscription whose money went back grants nothing; a payment that is named does")
+    func wordAfterRefund() throws {
+        var ledger = try Self.ledger()
+        try ledger.send(.subscribe("BASIC"))
+        let payment = try #require(ledger.alice.payments.keys.first)
+        try ledger.send(.refund(payment.rawValue))
+        for day in [1, 28, 29] as [Int64] {
+            ledger.now = .days(day)
+            try ledger.send(.subscribe("BASIC"))
+            try ledger.send(.subscribe("PRO", key: "word:\(day)"))
+        }
+        #expect(ledger.alice.balance == .zero && ledger.alice.payments.count == 1)
+        try ledger.send(.pay("p2", .cycle(plan: "BASIC")))
+        #expect(ledger.alice.balance == .of("100"))
+    }
+
     @Test("a charge under way when its credits are taken back is charged in full")
     func refundUnderHold() throws {
         var ledger = try Self.ledger()

@@ -213,8 +213,9 @@ extension Account {
             let pay = RecordPayment(payment: payment, purchase: purchase, actor: command.actor)
             return try self.pay(pay, key: command.key ?? pay.key, in: context)
         }
-        if wanted.isPaid, !cycle.isPaid { return try pay(.cycle(plan: wanted.name)) }
-        if wanted.isPaid, wanted.cycleCredits > cycle.terms.cycleCredits {
+        // Whose money went back, does not get the cycle once more for news about it.
+        if wanted.isPaid, !cycle.isPaid, !cycle.isRefunded { return try pay(.cycle(plan: wanted.name)) }
+        if wanted.isPaid, cycle.isPaid, wanted.cycleCredits > cycle.terms.cycleCredits {
             return try pay(.upgrade(plan: wanted.name))
         }
         // Of several calls at the end of a cycle, one pays.
@@ -222,7 +223,7 @@ extension Account {
         let isPaidFor =
             !prepaid.isEmpty
             || payments.values.contains { $0.kind != .credits && !$0.isRefunded && $0.recordedAt >= end }
-        if end <= context.now, !isPaidFor, wanted.isPaid {
+        if end <= context.now, !isPaidFor, wanted.isPaid, cycle.isPaid {
             return try pay(.cycle(plan: wanted.name))
         }
         return try schedule(

@@ -213,6 +213,7 @@ extension JSONWriter {
         cycle.terms.encode(into: &self)
         optional("payment", cycle.payment?.rawValue)
         field("grace", cycle.isGrace)
+        field("refunded", cycle.isRefunded)
         endObject()
     }
 }
@@ -227,8 +228,12 @@ extension JSONScanner {
         let payment = try optionalPayment("payment")
         try field("grace")
         let isGrace = try bool()
+        try field("refunded")
+        let isRefunded = try bool()
         try leaveObject()
-        return Cycle(number: number, from: from, until: until, terms: terms, payment: payment, isGrace: isGrace)
+        return Cycle(
+            number: number, from: from, until: until, terms: terms, payment: payment, isGrace: isGrace,
+            isRefunded: isRefunded)
     }
 
     fileprivate mutating func wideInteger(field name: StaticString) throws(JSONError) -> Int128 {

@@ -285,6 +285,7 @@ public struct Account: Hashable, Sendable {
         // A cycle that nobody has paid for any more ends at its boundary, and nothing is waited for then.
         if cycle?.payment == event.payment {
             cycle?.payment = nil
+            cycle?.isRefunded = true
             nextPlan = plan == Plan.freeName ? nil : Plan.freeName
         }
     }

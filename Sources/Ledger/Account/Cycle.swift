@@ -35,6 +35,8 @@ public struct Cycle: Hashable, Sendable {
     public internal(set) var payment: PaymentID?
     /// Whether it is the time in which a missing payment is still waited for.
     public let isGrace: Bool
+    /// Whether its payment was given back.
+    public internal(set) var isRefunded = false
 
     /// Whether it was paid for, and the payment was not given back.
     public var isPaid: Bool { payment != nil }
