@@ -56,6 +56,10 @@ let package = Package(
             swiftSettings: strict
         ),
         .target(
+            name: "Auditing", dependencies: ["Ledger", "LedgerSQLite", "Projections", "WireJSON"],
+            swiftSettings: strict
+        ),
+        .target(
             name: "Authentication",
             dependencies: [
                 "Ledger", "WireJSON", .product(name: "Crypto", package: "swift-crypto"),
@@ -73,8 +77,8 @@ let package = Package(
         .executableTarget(
             name: "LedgerServer",
             dependencies: [
-                "Ledger", "LedgerSQLite", "Projections", "Metering", "Translation", "WireJSON", "Authentication",
-                "OldGateway", "COpenAPI",
+                "Ledger", "LedgerSQLite", "Projections", "Auditing", "Metering", "Translation", "WireJSON",
+                "Authentication", "OldGateway", "COpenAPI",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Crypto", package: "swift-crypto"),
@@ -95,7 +99,7 @@ let package = Package(
         .executableTarget(
             name: "replay",
             dependencies: [
-                "Ledger", "LedgerSQLite", "Projections", "WireJSON",
+                "Ledger", "LedgerSQLite", "Projections", "Auditing", "WireJSON",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict
@@ -121,7 +125,7 @@ let package = Package(
         .testTarget(
             name: "ReplayTests",
             dependencies: [
-                "replay", "Ledger", "LedgerSQLite", "Projections", "Fuzzing",
+                "replay", "Ledger", "LedgerSQLite", "Projections", "Auditing", "WireJSON", "Fuzzing",
                 .product(name: "GRDB", package: "GRDB.swift"),
             ],
             swiftSettings: strict
@@ -137,7 +141,7 @@ let package = Package(
         .testTarget(
             name: "LedgerServerTests",
             dependencies: [
-                "LedgerServer", "Ledger", "LedgerSQLite", "Metering", "Projections", "Fuzzing", "OldGateway",
+                "LedgerServer", "Ledger", "LedgerSQLite", "Metering", "Projections", "Auditing", "Fuzzing", "OldGateway",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOHTTP1", package: "swift-nio"),

@@ -164,6 +164,26 @@ public struct Directory: Sendable {
         guard exists == true else { throw DirectoryRefusal.noUser }
     }
 
+    /// Notes that a person is to be erased, before anything says that they are; so what a crash interrupts is finished at the next start.
+    public func beginErasure(of id: AccountID) async throws {
+        try await write { db in
+            try db.execute(
+                sql: "UPDATE users SET erase_pending = 1 WHERE user_id = ? AND deleted_at IS NULL",
+                arguments: [id.rawValue])
+        }
+    }
+
+    /// The people whose erasure has begun and is not complete.
+    public func pendingErasures() async throws -> [User] {
+        try await pool.read { db in
+            try Row.fetchAll(
+                db,
+                sql:
+                    "SELECT \(Self.userColumns) FROM users WHERE erase_pending = 1 AND deleted_at IS NULL ORDER BY user_id"
+            ).map { try User(row: $0) }
+        }
+    }
+
     /// Erases what is known of a person, their identities, sessions and their keys' names; gives the hashes of the keys that are void now, or
     /// nil where there is no such user. The rows of the user and the keys stay as tombstones: the usage log refers to them.
     public func erase(_ id: AccountID, at now: Timestamp) async throws -> [[UInt8]]? {
@@ -172,7 +192,7 @@ public struct Directory: Sendable {
                 sql: """
                     UPDATE users SET alias = NULL, email = NULL, name = NULL, avatar_url = NULL, role = NULL,
                         budget_id = NULL, metadata = '{}', updated_at = ?, deleted_at = ?, last_login_at = NULL,
-                        signup_pending = 0
+                        signup_pending = 0, erase_pending = 0
                     WHERE user_id = ? AND deleted_at IS NULL
                     """, arguments: [now.microseconds, now.microseconds, id.rawValue])
             guard db.changesCount > 0 else { return nil }

@@ -10,6 +10,8 @@ enum Schema {
 
     /// The schema since which cycles and payments are kept.
     static let versionWithCycles: Int64 = 3
+    /// The schema since which checkpoints are kept.
+    static let versionWithProofs: Int64 = 4
 
     /// `PRAGMA application_id` of a ledger: "CRLG".
     static let applicationID: Int64 = 0x4352_4C47
@@ -53,7 +55,7 @@ enum Schema {
         }
     }
 
-    static let migrations: [String] = [ledgerV1, peopleV2, cyclesV3]
+    static let migrations: [String] = [ledgerV1, peopleV2, cyclesV3, proofsV4]
 
     private static let ledgerV1 = """
         CREATE TABLE events (
@@ -391,5 +393,25 @@ enum Schema {
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX notices_by_due ON notices (due_at, id) WHERE delivered_at IS NULL;
         CREATE INDEX notices_by_age ON notices (created_at);
+        """
+
+    /// What signed checkpoints, and proofs of events against them, are made of.
+    private static let proofsV4 = """
+        -- The roots of the complete tiles of the Merkle tree over the events' hashes. They can be computed again.
+        CREATE TABLE tree_tiles (
+            tile INTEGER PRIMARY KEY CHECK (tile >= 0),
+            hash BLOB NOT NULL CHECK (length(hash) = 32)
+        ) STRICT;
+        -- Checkpoints as they were signed: a note cannot be made again, so these are kept.
+        CREATE TABLE signed_checkpoints (
+            size INTEGER PRIMARY KEY CHECK (size > 0),
+            signed_at INTEGER NOT NULL,
+            note TEXT NOT NULL,
+            -- 0 until everybody who is to have it has it.
+            published INTEGER NOT NULL CHECK (published IN (0, 1))
+        ) STRICT;
+        CREATE INDEX signed_checkpoints_to_publish ON signed_checkpoints (size) WHERE published = 0;
+        -- 1 from the moment at which a person is to be erased until nothing of them is left.
+        ALTER TABLE users ADD COLUMN erase_pending INTEGER NOT NULL DEFAULT 0 CHECK (erase_pending IN (0, 1));
         """
 }

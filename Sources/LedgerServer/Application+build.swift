@@ -44,6 +44,7 @@ struct Gateway: Sendable {
                 ])
         }
         try await seedBooks()
+        try await Erasure(writer: writer, directory: Directory(ledger)).finish()
         // What an import, or a crash between a budget and its caps, has left to do.
         try await BudgetCaps(writer: writer, directory: Directory(ledger)).apply(budget: nil, actor: "configuration")
         let client = HTTPClient(

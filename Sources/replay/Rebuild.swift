@@ -1,4 +1,5 @@
 import ArgumentParser
+import Auditing
 import Foundation
 import Ledger
 import LedgerSQLite
@@ -17,8 +18,9 @@ struct Rebuild: ParsableCommand {
             // Opening for writing would create a ledger where there is none.
             try checkHistory(try LedgerFile(path: ledger.database))
             let writable = try SQLiteLedger(path: ledger.database)
-            var progress = ProgressLine(total: try writable.head().position)
-            let (before, after) = try writable.rebuildProjections { progress.update($0) }
+            let total = try writable.head().position
+            var progress = ProgressLine()
+            let (before, after) = try writable.rebuildProjections { progress.update($0, of: total) }
             progress.end()
             try writable.close()
             if ledger.format == .json {
@@ -45,7 +47,7 @@ struct Rebuild: ParsableCommand {
     private func checkHistory(_ file: LedgerFile) throws {
         let problem = try file.snapshot { view -> String? in
             var chain = ChainAuditor()
-            var batch = CanonicalEvents.batch()
+            var batch = CanonicalEvents(rows: 1, bytes: 4096)
             var finding: Finding?
             try view.scan { row, hash in
                 finding = chain.check(row, hash: hash, appendingTo: &batch)

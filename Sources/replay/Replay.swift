@@ -56,28 +56,21 @@ func unusable(_ error: any Error) -> ExitCode {
     return ExitCode(2)
 }
 
-/// Shows how far a long run is, on a terminal only.
-struct ProgressLine {
-    private let isTerminal = isatty(STDERR_FILENO) == 1
-    private let total: Int64
-    private let start = ContinuousClock.now
-    private var shown = ContinuousClock.now
-
-    init(total: Int64) {
-        self.total = total
+/// Runs what reads the ledger; where it cannot be read, the process ends with code 2.
+func usable<R>(_ body: () throws -> R) throws -> R {
+    do {
+        return try body()
+    } catch let error as ExitCode {
+        throw error
+    } catch let error as ValidationError {
+        throw error
+    } catch {
+        throw unusable(error)
     }
+}
 
-    mutating func update(_ done: Int64) {
-        guard isTerminal, ContinuousClock.now - shown > .milliseconds(500) else { return }
-        shown = .now
-        let seconds = max(0.001, (shown - start) / .seconds(1))
-        let rate = max(1, Int64(Double(done) / seconds))
-        let left = max(0, total - done) / rate
-        FileHandle.standardError.write(Data("\r\(done) of \(total) events, \(rate)/s, \(left) s left   ".utf8))
-    }
-
-    func end() {
-        guard isTerminal else { return }
-        FileHandle.standardError.write(Data("\r\u{1B}[K".utf8))
-    }
+/// Says that there is no such account; the exit code is 3.
+func noAccount(_ account: String) -> ExitCode {
+    complain("replay: there is no account '\(account)'")
+    return ExitCode(3)
 }

@@ -56,6 +56,7 @@ struct FixtureTests {
         let price = try #require(Price(input: 1_000_000, output: 2_000_000))
         try ledger.send(.setPrice(SetPrice(model: "up:model", price: price, actor: "test")))
         try ledger.send(.hold(7, output: 100))
+        try ledger.send(.erase(EraseAccount(createdAt: .days(0), actor: "support")))
         var samples: [String: [UInt8]] = [:]
         for event in ledger.events {
             // What may be absent is named, where the fixture without it is older.

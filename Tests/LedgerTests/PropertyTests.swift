@@ -102,6 +102,8 @@ struct PropertyTests {
         case 18:
             let sign = Bool.random(using: &random) ? "-" : ""
             return .adjust(AdjustCredits(key: "a\(step)", amount: .of(sign + amount), reason: "test", actor: "test"))
+        case 19 where Int.random(in: 0..<4, using: &random) == 0:
+            return .erase(EraseAccount(createdAt: .days(Int64(step % 3)), actor: "test"))
         default: return Bool.random(using: &random) ? .block(actor: "test") : .unblock(actor: "test")
         }
     }

@@ -295,6 +295,23 @@ struct AdmissionTests {
                 == .planUnknown(name: "GOLD"))
     }
 
+    @Test("an erasure is recorded once for each person, blocks the account, and takes nothing of what it has")
+    func erasure() throws {
+        var ledger = try TestLedger.standard()
+        try ledger.send(.grant("3"))
+        let before = ledger.accounts[.alice]?.balance
+        let first = EraseAccount(createdAt: .days(0), actor: "support")
+        let events = try ledger.send(Command(account: .alice, action: .erase(first)))
+        #expect(events.map(\.event.type) == ["account_blocked.v1", "account_erased.v1"])
+        let again = EraseAccount(createdAt: .days(0), actor: "other")
+        #expect(try ledger.send(Command(account: .alice, action: .erase(again))).isEmpty)
+        #expect(ledger.accounts[.alice]?.isBlocked == true && ledger.accounts[.alice]?.balance == before)
+        // Somebody else under the same id.
+        try ledger.send(.unblock(actor: "support"))
+        let second = EraseAccount(createdAt: .days(9), actor: "support")
+        #expect(try ledger.send(Command(account: .alice, action: .erase(second))).count == 2)
+    }
+
     @Test("a balance that does not fit is refused")
     func outOfRange() throws {
         var ledger = try TestLedger.standard()

@@ -5,7 +5,7 @@ import LedgerSQLite
 import Projections
 import Testing
 
-@testable import replay
+@testable import Auditing
 
 /// Imported requests count from before they were recorded, also between and behind days that have passed here.
 @Suite("Imported history")
@@ -59,7 +59,7 @@ struct ImportedHistoryTests {
 
     static func verify(_ folder: URL) throws -> Verification {
         try Verification.run(
-            LedgerFile(path: folder.appending(path: "ledger.sqlite").path), expecting: nil, dumpsProjections: false)
+            LedgerFile(path: folder.appending(path: "ledger.sqlite").path))
     }
 
     @Test("a ledger with imports between its own requests verifies, and so it does rebuilt")

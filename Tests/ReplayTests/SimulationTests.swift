@@ -5,7 +5,7 @@ import LedgerSQLite
 import Synchronization
 import Testing
 
-@testable import replay
+@testable import Auditing
 
 /// Ten years of a gateway in simulated time: people pay, spend, cancel, are refunded; the server is down for weeks, sweeps twice at once,
 /// is restarted, and its clock is set back and forth. Then the whole ledger is verified, and an oracle that shares no code with it
@@ -33,7 +33,7 @@ struct SimulationTests {
         try await world.open()
         try await world.live(days: Int64(Self.setting("SIMULATION_YEARS", 10)) * 365 + 3)
         try await world.close()
-        let result = try Verification.run(LedgerFile(path: path), expecting: nil, dumpsProjections: false)
+        let result = try Verification.run(LedgerFile(path: path))
         #expect(result.isSound, "seed \(seed): \(result.findings.map(\.description))")
         let told = folder.appending(path: "events.jsonl")
         try Self.export(path, to: told)

@@ -88,6 +88,7 @@ extension Account {
         case .reverse(let command): try reverse(command, in: context)
         case .block(let actor): try block(actor: actor, at: context.now)
         case .unblock(let actor): try unblock(actor: actor, at: context.now)
+        case .erase(let command): try erase(command, at: context.now)
         case .importUsage(let command): try importUsage(command, at: context.now)
         case .recordDue, .open, .setPrice, .removePrice, .setPlan: []
         }
@@ -116,6 +117,13 @@ extension Account {
         if !isBlocked { return [] }
         let event = LedgerEvent.accountUnblocked(AccountUnblocked(actor: actor))
         return [Draft(event: event, key: "unblock:\(id):\(version + 1)", effectiveAt: now)]
+    }
+
+    private func erase(_ command: EraseAccount, at now: Timestamp) throws(Refusal) -> [Draft] {
+        let event = LedgerEvent.accountErased(AccountErased(actor: command.actor))
+        return try block(actor: command.actor, at: now) + [
+            Draft(event: event, key: command.key(of: id), effectiveAt: now)
+        ]
     }
 
     // MARK: Credits in and out

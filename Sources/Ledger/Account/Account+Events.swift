@@ -267,6 +267,11 @@ public struct AccountUnblocked: Hashable, Sendable {
     public let actor: String
 }
 
+/// What was known of the person beside the ledger was erased. The account stays, blocked, with what it has.
+public struct AccountErased: Hashable, Sendable {
+    public let actor: String
+}
+
 public struct PriceSet: Hashable, Sendable {
     public let model: String
     public let price: Price
@@ -305,6 +310,7 @@ public indirect enum LedgerEvent: Hashable, Sendable {
     case usageImported(UsageImported)
     case accountBlocked(AccountBlocked)
     case accountUnblocked(AccountUnblocked)
+    case accountErased(AccountErased)
     case priceSet(PriceSet)
     case priceRemoved(PriceRemoved)
     case planSet(PlanSet)

@@ -237,7 +237,7 @@ public struct Account: Hashable, Sendable {
         case .paymentRefunded(let event): refund(event)
         case .limitsSet(let event): limit(event)
         case .budgetSet(let event): limit(event, at: effectiveAt)
-        case .paymentFailed, .priceSet, .priceRemoved, .planSet: break
+        case .accountErased, .paymentFailed, .priceSet, .priceRemoved, .planSet: break
         }
     }
 

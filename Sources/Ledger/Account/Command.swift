@@ -41,6 +41,8 @@ public struct Command: Hashable, Sendable {
         /// Blocks the account: no hold is placed any more; nothing where it is blocked.
         case block(actor: String)
         case unblock(actor: String)
+        /// Blocks the account and records that what was known of its person is erased.
+        case erase(EraseAccount)
         case setPrice(SetPrice)
         case removePrice(RemovePrice)
         case setPlan(SetPlan)
@@ -72,6 +74,7 @@ public struct Command: Hashable, Sendable {
         case .releaseHold(let command): Self.settlementKey(command.request)
         case .charge(let command): Self.settlementKey(command.request)
         case .reverse(let command): command.key
+        case .erase(let command): command.key(of: account)
         case .setPrice(let command): command.key
         case .removePrice(let command): command.key
         case .setPlan(let command): command.key
@@ -135,6 +138,8 @@ public struct Command: Hashable, Sendable {
         case (.reverse(let command), .chargeReversed(let event)):
             return command.request == event.request && (command.amount ?? event.amount) == event.amount
                 && command.reason == event.reason && command.actor == event.actor
+        // Whoever asks again: it is the same person that is erased.
+        case (.erase, .accountErased): return true
         case (.setPrice(let command), .priceSet(let event)):
             return command.model == event.model && command.price == event.price
                 && (command.validFrom ?? event.validFrom) == event.validFrom && command.actor == event.actor
@@ -146,6 +151,22 @@ public struct Command: Hashable, Sendable {
         default: return false
         }
     }
+}
+
+/// Records that a person is erased, once: an id that comes again is another person's, and has another key.
+public struct EraseAccount: Hashable, Sendable {
+    /// When the person came, which tells them from an earlier one under the same id.
+    public let createdAt: Timestamp
+    public let actor: String
+
+    public init(createdAt: Timestamp, actor: String) {
+        self.createdAt = createdAt
+        self.actor = actor
+    }
+
+    static func keyPrefix(of account: AccountID) -> String { "erase:\(account):" }
+
+    func key(of account: AccountID) -> String { Self.keyPrefix(of: account) + "\(createdAt.microseconds)" }
 }
 
 /// Gives credits. Debt is repaid from them first.

@@ -20,6 +20,7 @@ extension LedgerEvent {
         case .usageImported: "usage_imported.v1"
         case .accountBlocked: "account_blocked.v1"
         case .accountUnblocked: "account_unblocked.v1"
+        case .accountErased: "account_erased.v1"
         case .priceSet: "price_set.v1"
         case .priceRemoved: "price_removed.v1"
         case .planSet: "plan_set.v1"
@@ -63,6 +64,7 @@ extension LedgerEvent {
         case .usageImported(let event): event.encode(into: &json)
         case .accountBlocked(let event): json.field("actor", event.actor)
         case .accountUnblocked(let event): json.field("actor", event.actor)
+        case .accountErased(let event): json.field("actor", event.actor)
         case .priceSet(let event):
             json.field("model", event.model)
             event.price.encode(into: &json)
@@ -143,6 +145,8 @@ extension LedgerEvent {
                 self = .accountBlocked(AccountBlocked(actor: try json.string(field: "actor")))
             } else if name.equals(all, "account_unblocked.v1") {
                 self = .accountUnblocked(AccountUnblocked(actor: try json.string(field: "actor")))
+            } else if name.equals(all, "account_erased.v1") {
+                self = .accountErased(AccountErased(actor: try json.string(field: "actor")))
             } else if name.equals(all, "price_set.v1") {
                 self = .priceSet(
                     PriceSet(

@@ -25,6 +25,16 @@ public struct Auditor {
         }
     }
 
+    /// Applies an event that was checked before: it is folded, and not decided again.
+    ///
+    /// What is checked next must be the beginning of a decision, as every committed state of a ledger is.
+    public mutating func apply(_ recorded: RecordedEvent) {
+        switch recorded.account {
+        case .prices, .plans: rules.apply(recorded)
+        default: accounts[changing: recorded.account].apply(recorded.event, effectiveAt: recorded.effectiveAt)
+        }
+    }
+
     /// What is missing at the end of the events: what a decision led to is appended at once, and so must not be half there.
     public func unfinished() -> Finding? {
         rules.expected.keys.min { $0.rawValue < $1.rawValue }.map { account in
@@ -59,6 +69,15 @@ private struct AuditRules {
     mutating func checkPlan(_ recorded: RecordedEvent) -> Problem? {
         defer { plans.apply(recorded.event, effectiveAt: recorded.effectiveAt) }
         return recorded.version == plans.version + 1 ? nil : (.version, "expected version \(plans.version + 1)")
+    }
+
+    /// Applies an event of a book.
+    mutating func apply(_ recorded: RecordedEvent) {
+        if recorded.account == .prices {
+            prices.apply(recorded.event, recordedAt: recorded.recordedAt)
+        } else {
+            plans.apply(recorded.event, effectiveAt: recorded.effectiveAt)
+        }
     }
 
     private func problem(ofPrice recorded: RecordedEvent) -> Problem? {
@@ -224,6 +243,10 @@ private struct AuditRules {
             return account.spending[.account]?.budget == event.budget ? "the budget was so already" : nil
         case .accountBlocked: return account.isBlocked ? "the account was blocked already" : nil
         case .accountUnblocked: return account.isBlocked ? nil : "the account was not blocked"
+        case .accountErased:
+            if !account.isBlocked { return "a person was erased whose account was not blocked" }
+            return recorded.key.hasPrefix(EraseAccount.keyPrefix(of: account.id))
+                ? nil : "the key of an erasure is another"
         case .accountOpened, .grantExpired: return nil
         case .priceSet, .priceRemoved, .planSet: return "an event of a book in the stream of an account"
         }

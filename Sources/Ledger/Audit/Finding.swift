@@ -14,6 +14,7 @@ public struct Finding: Error, Hashable, Sendable, CustomStringConvertible {
         case balance
         case projection
         case checkpoint
+        case directory
         case schema
     }
 

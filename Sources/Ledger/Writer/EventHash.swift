@@ -16,7 +16,7 @@ public struct EventHash: Hashable, Sendable, CustomStringConvertible {
         words = bytes.loadUnaligned(as: (UInt64, UInt64, UInt64, UInt64).self)
     }
 
-    fileprivate init(digest: SHA256.Digest) {
+    init(digest: SHA256.Digest) {
         words = digest.withUnsafeBytes { $0.loadUnaligned(as: (UInt64, UInt64, UInt64, UInt64).self) }
     }
 
@@ -44,7 +44,8 @@ public struct EventHash: Hashable, Sendable, CustomStringConvertible {
         return buffer.withUnsafeBytes(EventHash.init(of:))
     }
 
-    fileprivate init(of canonical: UnsafeRawBufferPointer) {
+    /// The link that canonical bytes lead to.
+    init(of canonical: UnsafeRawBufferPointer) {
         self.init(digest: SHA256.hash(data: canonical))
     }
 
@@ -53,7 +54,7 @@ public struct EventHash: Hashable, Sendable, CustomStringConvertible {
     /// They are those of `event` as they are stored, never written anew: the previous hash (32 bytes); position, version,
     /// recordedAt and effectiveAt (8 bytes each, two's complement, big-endian); then account, type, key and data, each as its
     /// length in bytes (4 bytes, big-endian) and its UTF-8 bytes.
-    fileprivate func appendCanonicalBytes(of event: StoredBytes, to buffer: inout [UInt8]) {
+    public func appendCanonicalBytes(of event: StoredBytes, to buffer: inout [UInt8]) {
         withBytes { buffer.append(contentsOf: $0) }
         for number in [event.position, event.version, event.recordedAt, event.effectiveAt] {
             withUnsafeBytes(of: number.bigEndian) { buffer.append(contentsOf: $0) }

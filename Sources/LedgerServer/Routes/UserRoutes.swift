@@ -95,8 +95,7 @@ struct UserRoutes: Sendable {
     @Sendable func delete(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let actor = try await authenticator.demand(.operate, request, context).actor
         let user = try await user(context)
-        _ = try await writer.submit(Command(account: user.id, action: .block(actor: actor)))
-        guard let hashes = try await directory.erase(user.id, at: SystemClock.now()) else {
+        guard let hashes = try await Erasure(writer: writer, directory: directory).erase(user, actor: actor) else {
             throw Self.notFound(user.id.rawValue)
         }
         authenticator.forget(hashes)

@@ -51,16 +51,22 @@ final class FoldThread: Sendable {
     /// that reads, which sees the state that is verified.
     private let finishedDays = Mutex<[UsageDay.Key: UsageDay]>([:])
 
+    /// Whether there is no such thread: then the one that reads folds, too.
+    private let isAlone: Bool
+
+    /// Events up to `trusted` are folded and not decided again.
     init(
         _ file: LedgerFile, part: Verification.Part, checkpoint: Int64, lastImportedDay: Int64?,
-        snapshots: [AccountID: Int64]
+        snapshots: [AccountID: Int64], trusted: Int64, isAlone: Bool
     ) throws {
+        self.isAlone = isAlone
         // A connection of its own: to look up charges, and to read the usage log beside the events. Its state of the database is no
         // older than the reader's, and what is compared by it never changes.
         let own = try LedgerFile(path: file.path)
         state = Mutex(
             FoldState(
-                own, part: part, checkpoint: checkpoint, lastImportedDay: lastImportedDay, snapshots: snapshots))
+                own, part: part, checkpoint: checkpoint, lastImportedDay: lastImportedDay, snapshots: snapshots,
+                trusted: trusted))
     }
 
     /// Takes a batch, and gives an empty one for the next.
@@ -68,6 +74,11 @@ final class FoldThread: Sendable {
     /// Folding takes longer than reading. Where the folding thread has enough to do, the reading one decodes its batch itself instead of
     /// waiting for room: so both are busy, whatever the machine.
     func send(_ batch: consuming CanonicalEvents) -> CanonicalEvents {
+        if isAlone {
+            state.withLock { state in batch.forEachDecoded { state.fold($0, finishedDays) } }
+            batch.removeAll()
+            return batch
+        }
         if room.wait(timeout: .now()) == .success {
             let batch = batch
             queue.async {
@@ -119,6 +130,7 @@ private struct FoldState {
     private let part: Verification.Part
     private let checkpoint: Int64
     private let snapshots: [AccountID: Int64]
+    private let trusted: Int64
     private var auditor: Auditor
     private var result = FoldResult()
     private var usage: UsageCursor
@@ -133,8 +145,9 @@ private struct FoldState {
 
     init(
         _ file: LedgerFile, part: Verification.Part, checkpoint: Int64, lastImportedDay: Int64?,
-        snapshots: [AccountID: Int64]
+        snapshots: [AccountID: Int64], trusted: Int64
     ) {
+        self.trusted = trusted
         self.file = file
         self.part = part
         self.checkpoint = checkpoint
@@ -149,7 +162,11 @@ private struct FoldState {
     ) {
         switch event {
         case .success(let event):
-            if let finding = auditor.check(event) { report(finding) }
+            if event.position <= trusted {
+                auditor.apply(event)
+            } else if let finding = auditor.check(event) {
+                report(finding)
+            }
             compare(event, finishedDays)
         case .failure(let finding): report(finding)
         }

@@ -1,0 +1,138 @@
+import Foundation
+import GRDB
+public import Ledger
+
+/// What is wrong with rows of a table, and how many rows were looked at.
+public struct TableCheck: Sendable {
+    public fileprivate(set) var rows: Int64 = 0
+    public fileprivate(set) var problems: [(account: String?, detail: String)] = []
+}
+
+extension LedgerView {
+    /// The ledger's tables, by name; without what SQLite itself keeps, and what an interrupted rebuild left.
+    public func tables() throws -> [String] {
+        try String.fetchAll(
+            db,
+            sql: """
+                SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+                    AND name NOT LIKE 'rebuild\\_%' ESCAPE '\\' ORDER BY name
+                """)
+    }
+
+    private func version() throws -> Int64 { try Int64.fetchOne(db, sql: "PRAGMA user_version") ?? 0 }
+
+    /// Whether the ledger keeps checkpoints: one that no newer version has opened yet does not.
+    public func hasProofs() throws -> Bool { try version() >= Schema.versionWithProofs }
+
+    // MARK: Ordinary tables
+
+    /// The tables of people, their keys and sessions: every row belongs to somebody, and of who was erased nothing is left.
+    public func checkPeople(_ tables: [String]) throws -> TableCheck {
+        var check = TableCheck()
+        let known = Set(try self.tables())
+        for table in tables where known.contains(table) {
+            check.rows += try rowCount(table)
+            let orphans = try Row.fetchAll(db, sql: "PRAGMA foreign_key_check(\(table))")
+            guard let first = orphans.first else { continue }
+            let parent: String = first["parent"]
+            check.problems.append(
+                (nil, "\(orphans.count) rows of '\(table)' refer to rows of '\(parent)' that do not exist"))
+        }
+        try check.note(
+            db, "something of a person is left who was erased",
+            """
+            SELECT user_id FROM users WHERE deleted_at IS NOT NULL AND (alias IS NOT NULL OR email IS NOT NULL
+                OR name IS NOT NULL OR avatar_url IS NOT NULL OR metadata <> '{}'
+                OR user_id IN (SELECT user_id FROM sessions) OR user_id IN (SELECT user_id FROM identities)
+                OR user_id IN (SELECT account FROM request_keys))
+            """)
+        try check.note(
+            db, "the metadata are no JSON",
+            """
+            SELECT user_id FROM users WHERE NOT json_valid(metadata)
+            UNION ALL SELECT user_id FROM api_keys WHERE NOT json_valid(metadata)
+            """)
+        return check
+    }
+
+    /// The clients' own keys of requests: what a settled one says was charged is what its event says.
+    public func checkRequestKeys() throws -> TableCheck {
+        var check = TableCheck()
+        check.rows = try rowCount("request_keys")
+        try check.note(
+            db, "a request that is answered again was settled otherwise",
+            """
+            SELECT request_keys.account FROM request_keys
+                LEFT JOIN events ON events.key = 'settle:' || request_keys.request
+            WHERE settled = 1 AND (events.position IS NULL OR events.account <> request_keys.account OR (
+                body IS NOT NULL AND charged <> coalesce(json_extract(events.data, '$.credits'), 0)))
+            """)
+        return check
+    }
+
+    /// What is kept of a shop's messages and of notices: each is about an account of the ledger, and can be read.
+    public func checkMessages(_ tables: [String]) throws -> TableCheck {
+        var check = TableCheck()
+        guard try hasCycles() else { return check }
+        for table in tables { check.rows += try rowCount(table) }
+        for table in ["provider_subscriptions", "webhooks", "notices"] {
+            try check.note(
+                db, "a row of '\(table)' is about an account that the ledger does not have",
+                "SELECT account FROM \(table) WHERE account NOT IN (SELECT account FROM balances)")
+        }
+        try check.note(
+            db, "a delivery cannot be read", "SELECT NULL FROM deliveries WHERE NOT json_valid(notice)")
+        return check
+    }
+
+    /// How many rows a table has. `table` must be one of ``tables()``.
+    public func rowCount(_ table: String) throws -> Int64 {
+        try Int64.fetchOne(db, sql: "SELECT count(*) FROM \(table)") ?? 0
+    }
+
+    // MARK: Proofs
+
+    /// The stored roots of tiles, in order, for as long as there is no gap; and how many rows there are.
+    public func treeTiles() throws -> (tiles: [MerkleHash], rows: Int64) {
+        guard try hasProofs() else { return ([], 0) }
+        let statement = try Statement(db.sqliteConnection, "SELECT tile, hash FROM tree_tiles ORDER BY tile")
+        var tiles: [MerkleHash] = []
+        var rows: Int64 = 0
+        try statement.forEach { row throws(StoreError) in
+            rows += 1
+            if row.integer(0) == Int64(tiles.count), let hash = MerkleHash(bytes: row.blob(1)) { tiles.append(hash) }
+        }
+        return (tiles, rows)
+    }
+
+    /// The checkpoints that were signed, by the size of their trees, as they were signed.
+    public func signedCheckpoints() throws -> [(size: Int64, note: String)] {
+        guard try hasProofs() else { return [] }
+        return try Row.fetchAll(db, sql: "SELECT size, note FROM signed_checkpoints ORDER BY size").map { row in
+            (row["size"], row["note"])
+        }
+    }
+
+    /// The last checkpoint that was signed, of at least so many events; nil where there is none.
+    public func lastCheckpoint(ofAtLeast size: Int64 = 1) throws -> String? {
+        guard try hasProofs() else { return nil }
+        return try String.fetchOne(
+            db, sql: "SELECT note FROM signed_checkpoints WHERE size >= ? ORDER BY size DESC LIMIT 1",
+            arguments: [size])
+    }
+
+    /// The tree over the events of this state of the ledger.
+    ///
+    /// It must not outlive the view.
+    public func tree() throws -> TiledTree {
+        TiledTree(size: try head().position, tiles: try treeTiles().tiles) { try self.hashes($0) }
+    }
+}
+
+extension TableCheck {
+    /// Notes what a query finds: it gives the account of each row that is wrong.
+    fileprivate mutating func note(_ db: Database, _ detail: String, _ sql: String) throws {
+        let found = try Row.fetchAll(db, sql: sql + " LIMIT 20")
+        for row in found { problems.append((row[0], detail)) }
+    }
+}

@@ -1,0 +1,123 @@
+import GRDB
+public import Ledger
+public import Projections
+
+/// One state of a ledger, for as long as the closure that lends it runs. Not to be used on several threads at once.
+public final class LedgerView {
+    let db: Database
+    lazy var eventByKey = Result { () throws(StoreError) in
+        try Statement(db.sqliteConnection, "SELECT \(Statement.eventColumns) FROM events WHERE key = ?")
+    }
+
+    lazy var eventByVersion = Result { () throws(StoreError) in
+        try Statement(
+            db.sqliteConnection, "SELECT \(Statement.eventColumns) FROM events WHERE account = ? AND version = ?")
+    }
+    private lazy var usageRows = Result { () throws(StoreError) in
+        try Statement(
+            db.sqliteConnection,
+            "SELECT \(UsageLogPage.columns) FROM usage_log WHERE position > ? ORDER BY position LIMIT ?")
+    }
+    private lazy var usageDay = Result { () throws(StoreError) in
+        try Statement(
+            db.sqliteConnection,
+            """
+            SELECT requests, errors, prompt_tokens, cached_tokens, completion_tokens, credits, cost_pico_usd
+            FROM usage_days WHERE account = ? AND day = ? AND model = ?
+            """)
+    }
+
+    init(_ db: Database) {
+        self.db = db
+    }
+
+    /// The tables, indexes and triggers that are not what this ledger's schema has, by name: missing, changed, or somebody else's.
+    ///
+    /// What an interrupted rebuild left behind is nobody's.
+    public func foreignDefinitions() throws -> [String] {
+        let version = try Int64.fetchOne(db, sql: "PRAGMA user_version") ?? 0
+        let wanted = try Schema.definitions(of: version)
+        let found = try Schema.definitions(in: db).filter { !$0.key.hasPrefix("rebuild_") }
+        return Set(wanted.keys).union(found.keys).filter { wanted[$0] != found[$0] }.sorted()
+    }
+
+    /// Whether the ledger keeps cycles and payments: one that no newer version has opened yet does not.
+    public func hasCycles() throws -> Bool {
+        try Int64.fetchOne(db, sql: "PRAGMA user_version") ?? 0 >= Schema.versionWithCycles
+    }
+
+    /// The end of the ledger.
+    public func head() throws -> LedgerHead { try SQLiteLedger.head(db) }
+
+    /// Gives each event's stored bytes and hash in the order of positions (of an account: of versions), until `body` says false.
+    ///
+    /// The bytes are borrowed until `body` returns.
+    public func scan(
+        account: AccountID? = nil, after position: Int64 = 0,
+        _ body: (StoredBytes, UnsafeRawBufferPointer) throws -> Bool
+    ) throws {
+        // The plus keeps SQLite from going through all positions instead of the account's (https://sqlite.org/queryplanner.html).
+        let filter =
+            account == nil ? "position > ?1 ORDER BY position" : "account = ?2 AND +position > ?1 ORDER BY version"
+        let statement = try Statement(
+            db.sqliteConnection, "SELECT \(Statement.eventColumns) FROM events WHERE \(filter)")
+        statement.bind(position, at: 1)
+        if let account { statement.bind(account.rawValue, at: 2) }
+        defer { statement.reset() }
+        while try statement.step() {
+            guard try body(statement.event, statement.eventHash) else { return }
+        }
+    }
+
+    /// The position up to which the usage projection has come.
+    public func usageCheckpoint() throws -> Int64 {
+        try Int64.fetchOne(
+            db, sql: "SELECT position FROM checkpoints WHERE projection = ?", arguments: [SQLiteUsage.projection]) ?? 0
+    }
+
+    /// The SHA-256 of the projections' canonical dump: every row of each table in the order of its primary key.
+    public func projectionsHash() throws -> EventHash {
+        try ProjectionDump.hash(db)
+    }
+
+    /// Fills `page` with at most `limit` rows of the usage log behind a position, in order.
+    public func readUsage(after position: Int64, limit: Int, into page: inout UsageLogPage) throws {
+        page.removeAll()
+        let statement = try usageRows.get()
+        statement.bind(position, at: 1)
+        statement.bind(Int64(limit), at: 2)
+        try statement.forEach { row throws(StoreError) in page.append(row) }
+    }
+
+    /// The stored sums of an account's day and model; nil where there are none, or none that can be read.
+    public func usageDay(_ key: UsageDay.Key) throws -> UsageDay? {
+        let statement = try usageDay.get()
+        statement.bind(key.account.rawValue, at: 1)
+        statement.bind(key.day, at: 2)
+        statement.bind(key.model, at: 3)
+        let day = try statement.first { row throws(StoreError) in
+            Int128(row.text(6)).map { cost in
+                UsageDay(
+                    requests: row.integer(0), errors: row.integer(1), promptTokens: row.integer(2),
+                    cachedTokens: row.integer(3), completionTokens: row.integer(4), costPicoUSD: cost,
+                    credits: row.integer(5))
+            }
+        }
+        return day ?? nil
+    }
+
+    /// The last UTC day that requests of an import belong to; nil where nothing was imported.
+    ///
+    /// It is what the usage log says: a log that says otherwise than the events is found where the two are compared.
+    public func lastImportedDay() throws -> Int64? {
+        let latest = try Int64.fetchOne(
+            db, sql: "SELECT max(recorded_at) FROM usage_log WHERE request >= ? AND request < ?",
+            arguments: [RequestID.importedPrefix, RequestID.importedPrefix.keyBehind])
+        return latest.map { Timestamp(microseconds: $0).utcDay }
+    }
+
+    /// How many sums of days are stored.
+    public func usageDayCount() throws -> Int64 {
+        try Int64.fetchOne(db, sql: "SELECT count(*) FROM usage_days") ?? 0
+    }
+}
