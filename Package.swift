@@ -44,7 +44,7 @@ let package = Package(
         ),
         .target(name: "Metering", dependencies: ["Ledger", "WireJSON"], swiftSettings: strict),
         .target(name: "Translation", dependencies: ["Metering", "WireJSON"], swiftSettings: strict),
-        .target(name: "Projections", dependencies: ["Ledger"], swiftSettings: strict),
+        .target(name: "Projections", dependencies: ["Ledger", "WireJSON"], swiftSettings: strict),
         .target(
             name: "LedgerSQLite",
             dependencies: [

@@ -73,6 +73,22 @@ public final class LedgerFile: Sendable {
     /// Whether a write-ahead log lies beside the database.
     private static func hasLog(_ path: String) -> Bool { access(path + "-wal", F_OK) == 0 }
 
+    /// Copies the ledger to a new file, by SQLite's own backup (https://sqlite.org/backup.html): one state of it, however much a server writes
+    /// meanwhile. The copy is complete and on disk when this returns.
+    public func copy(to path: String) throws {
+        guard access(path, F_OK) != 0 else { throw LedgerOpenError.cannotOpen(path: path, "the file exists") }
+        var configuration = Configuration()
+        configuration.prepareDatabase { try $0.execute(sql: "PRAGMA synchronous = FULL") }
+        let target = try DatabaseQueue(path: path, configuration: configuration)
+        // All pages in one step: the read lock of that step is what keeps them of one state.
+        try queue.backup(to: target)
+        try target.writeWithoutTransaction { db in
+            // One file, without a log beside it.
+            _ = try String.fetchOne(db, sql: "PRAGMA journal_mode = DELETE")
+        }
+        try target.close()
+    }
+
     /// Runs `body` on one unchanging state of the ledger.
     public func snapshot<R>(_ body: (LedgerView) throws -> R) throws -> R {
         let result = try queue.read { db in try body(LedgerView(db)) }

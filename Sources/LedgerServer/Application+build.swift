@@ -24,6 +24,9 @@ struct Gateway: Sendable {
         self.configuration = configuration
         self.logger = logger
         ledger = try SQLiteLedger(path: configuration.databasePath)
+        if let checkpoints = configuration.checkpoints {
+            try CheckpointService.check(checkpoints, try LedgerFile(path: configuration.databasePath))
+        }
         var writing = LedgerWriter.Configuration()
         writing.queueLimit = configuration.limits.queueLength
         writing.cachedAccounts = configuration.limits.cachedAccounts
@@ -106,6 +109,7 @@ struct Gateway: Sendable {
             masterKeys: configuration.masterKeys, directory: directory, tokens: issuer?.tokens,
             failuresPerMinute: limits.failedCredentialsPerMinute, security: security)
         let registry = RequestRegistry(limits: limits, logger: logger)
+        let desk = try LedgerDesk(path: ledger.path)
         let usageService = UsageService(follower: UsageFollower(events: ledger, usage: usage), logger: logger)
         let demoBase = DemoBase()
         let upstreams = configuration.providers.mapValues {
@@ -130,7 +134,8 @@ struct Gateway: Sendable {
         AccountRoutes(authenticator: authenticator, writer: writer, directory: directory, balances: balances).add(
             to: router)
         ProfileRoutes(
-            authenticator: authenticator, writer: writer, directory: directory, balances: balances, usage: usage
+            authenticator: authenticator, writer: writer, directory: directory, balances: balances, usage: usage,
+            desk: desk
         ).add(
             to: router)
         LimitRoutes(
@@ -158,6 +163,10 @@ struct Gateway: Sendable {
             directory: directory, balances: balances, logger: logger)
         WebhookRoutes(authenticator: authenticator, directory: directory).add(to: router)
         PaymentRoutes(authenticator: authenticator, directory: directory, inbox: inbox).add(to: router)
+        LedgerRoutes(authenticator: authenticator, desk: desk, registry: registry).add(to: router)
+        ExportRoutes(authenticator: authenticator, desk: desk).add(to: router)
+        CheckpointRoutes(authenticator: authenticator, desk: desk, configuration: configuration.checkpoints).add(
+            to: router)
         DescriptionRoutes().add(to: router)
         addLogin(to: router, publicURL, authenticator, directory, issuer, client, security)
         routes.fill(from: router)
@@ -192,6 +201,11 @@ struct Gateway: Sendable {
             NoticeService(
                 configuration: configuration.notices, events: ledger, directory: directory,
                 client: ProviderClient(client), logger: logger))
+        if let checkpoints = configuration.checkpoints {
+            services.append(
+                CheckpointService(
+                    configuration: checkpoints, store: CheckpointStore(ledger), client: client, logger: logger))
+        }
         if configuration.providers.values.contains(where: { $0.kind == .demo }) {
             services.append(DemoUpstream(base: demoBase, logger: quiet).service())
         }

@@ -6,7 +6,7 @@ import Logging
 struct LedgerServer: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "LedgerServer", abstract: "The credit ledger of an LLM gateway.", version: HealthRoutes.version,
-        subcommands: [Serve.self, ImportOldGateway.self])
+        subcommands: [Serve.self, ImportOldGateway.self, Backup.self, GenerateKey.self])
 }
 
 /// `LedgerServer serve`

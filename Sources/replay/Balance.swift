@@ -1,4 +1,5 @@
 import ArgumentParser
+import Auditing
 import Foundation
 import Ledger
 import LedgerSQLite
@@ -8,7 +9,12 @@ import WireJSON
 struct Balance: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Compute an account's balance from its events alone, now or at an instant.",
-        discussion: "Example: replay balance ledger.sqlite --account alice --at 2026-03-01T00:00:00Z")
+        discussion: """
+            Example: replay balance ledger.sqlite --account alice --at 2026-03-01T00:00:00Z
+
+            --at is by the time from which events count, --known-at by the time at which they were recorded: what was the
+            balance on the first, as it was known on the second? Exit codes: 0 told, 2 unusable, 3 no such account by then.
+            """)
 
     @OptionGroup var ledger: LedgerOptions
 
@@ -18,38 +24,18 @@ struct Balance: ParsableCommand {
     @Option(help: "An instant in ISO 8601: what counted by then, as far as it is known now.")
     var at: String?
 
+    @Option(help: "An instant in ISO 8601: as far as it was known then.")
+    var knownAt: String?
+
     func run() throws {
-        guard let id = AccountID(rawValue: account) else { throw ValidationError("--account is no valid account id") }
-        let instant = try at.map { text in
-            guard let instant = Timestamp(iso8601: text) else {
-                throw ValidationError("--at must be an instant in ISO 8601, such as 2026-03-01T00:00:00Z")
-            }
-            return instant
-        }
+        let id = try accountID(account)
+        let instant = try instant(at, "--at")
+        let known = try replay.instant(knownAt, "--known-at")
         let file = try ledger.open()
-        let now = Timestamp(microseconds: Int64(Date().timeIntervalSince1970 * 1_000_000))
-        var folded = Account(id: id)
-        var latest = now
-        do {
-            try file.snapshot { view in
-                try view.scan(account: id) { row, _ in
-                    let event = try row.decoded()
-                    if let instant, event.effectiveAt > instant { return true }
-                    // What was imported counts from before the account was opened, and says nothing of what it had.
-                    if case .usageImported = event.event, !folded.isOpen { return true }
-                    folded.apply(event.event, effectiveAt: event.effectiveAt)
-                    latest = max(latest, event.recordedAt)
-                    return true
-                }
-            }
-        } catch {
-            throw unusable(error)
-        }
-        guard folded.version > 0 else {
-            complain("replay: there is no account '\(account)'\(instant == nil ? "" : " at that instant")")
-            throw ExitCode(3)
-        }
-        write(ledger.format == .json ? json(folded, at: instant ?? latest) : text(folded, at: instant ?? latest))
+        let folded = try usable { try file.account(id, at: instant, knownAt: known) }
+        guard let folded else { throw noAccount(account) }
+        let shown = instant ?? max(known ?? now(), folded.latest)
+        write(ledger.format == .json ? json(folded.account, at: shown) : text(folded.account, at: shown))
     }
 
     private func text(_ account: Account, at instant: Timestamp) -> String {

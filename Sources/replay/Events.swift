@@ -1,8 +1,8 @@
 import ArgumentParser
+import Auditing
 import Foundation
 import Ledger
 import LedgerSQLite
-import WireJSON
 
 /// `replay events DB`
 struct Events: ParsableCommand {
@@ -70,15 +70,17 @@ struct Events: ParsableCommand {
                     case .instant(let end)? where row.recordedAt >= end.microseconds: return false
                     default: break
                     }
-                    output += (format == .json ? Self.json(row, hash) : Self.text(row)) + "\n"
+                    output +=
+                        (format == .json ? String(decoding: FedEvent(row, hash).json, as: UTF8.self) : Self.text(row))
+                        + "\n"
                     if output.utf8.count > 1 << 16 {
-                        FileHandle.standardOutput.write(Data(output.utf8))
+                        write(bytes: Array(output.utf8))
                         output = ""
                     }
                     return true
                 }
             }
-            FileHandle.standardOutput.write(Data(output.utf8))
+            write(bytes: Array(output.utf8))
         } catch {
             throw unusable(error)
         }
@@ -90,32 +92,11 @@ struct Events: ParsableCommand {
 
     private static func text(_ bytes: UnsafeBufferPointer<UInt8>) -> String { String(decoding: bytes, as: UTF8.self) }
 
-    /// The data on one line: a provider's own usage object is stored as it came, which may be with line breaks between its members.
-    private static func line(_ data: UnsafeBufferPointer<UInt8>) -> [UInt8] {
-        data.map { $0 < 0x20 ? 0x20 : $0 }
-    }
-
     private static func text(_ row: StoredBytes) -> String {
         let columns = [
             "\(row.position)", "\(Timestamp(microseconds: row.recordedAt))", "\(text(row.account)):\(row.version)",
         ]
-        return (columns + [text(row.type), String(decoding: line(row.data), as: UTF8.self)]).joined(separator: "  ")
-    }
-
-    private static func json(_ row: StoredBytes, _ hash: UnsafeRawBufferPointer) -> String {
-        var json = JSONWriter()
-        json.beginObject()
-        json.field("position", row.position)
-        json.field("account", text(row.account))
-        json.field("version", row.version)
-        json.field("type", text(row.type))
-        json.field("recorded_at", Timestamp(microseconds: row.recordedAt).description)
-        json.field("effective_at", Timestamp(microseconds: row.effectiveAt).description)
-        json.field("key", text(row.key))
-        json.name("data")
-        json.raw(line(row.data))
-        json.field("hash", EventHash(bytes: hash)?.description ?? "")
-        json.endObject()
-        return json.text
+        return (columns + [text(row.type), String(decoding: FedEvent.line(row.data), as: UTF8.self)]).joined(
+            separator: "  ")
     }
 }

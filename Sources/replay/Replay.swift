@@ -11,10 +11,13 @@ struct Replay: ParsableCommand {
         abstract: "Prove, read and rebuild a credit ledger.",
         discussion: """
             Reads only, and is safe while the server runs (but for 'rebuild', which wants it stopped).
-            Exit codes: 0 sound, 1 unsound, 2 unusable (no ledger, newer schema, locked), 3 no such account,
-            64 wrong arguments.
+            Exit codes: 0 done and sound, 1 unsound or different, 2 unusable (no ledger, newer schema, locked), 3 no such
+            account or charge, 64 wrong arguments.
             """,
-        subcommands: [Verify.self, Balance.self, Events.self, Rebuild.self])
+        subcommands: [
+            Verify.self, Explain.self, Balance.self, Diff.self, StatementCommand.self, Export.self,
+            Prove.self, CheckProof.self, Events.self, Rebuild.self,
+        ])
 }
 
 /// How results are written.
@@ -31,18 +34,43 @@ struct LedgerOptions: ParsableArguments {
     var format: OutputFormat = .text
 
     /// Opens the ledger for reading, or ends the process with code 2.
-    func open() throws -> LedgerFile {
-        do {
-            return try LedgerFile(path: database)
-        } catch {
-            throw unusable(error)
+    func open() throws -> LedgerFile { try openLedger(database) }
+}
+
+/// Opens a ledger for reading, or ends the process with code 2.
+func openLedger(_ path: String) throws -> LedgerFile { try usable { try LedgerFile(path: path) } }
+
+/// An account's id as it was given.
+func accountID(_ text: String) throws -> AccountID {
+    guard let id = AccountID(rawValue: text) else { throw ValidationError("--account is no valid account id") }
+    return id
+}
+
+/// An instant as it was given.
+func instant(_ text: String?, _ option: String) throws -> Timestamp? {
+    try text.map { text in
+        guard let instant = Timestamp(iso8601: text) else {
+            throw ValidationError("\(option) must be an instant in ISO 8601, such as 2026-03-01T00:00:00Z")
         }
+        return instant
     }
 }
 
+/// The present moment.
+func now() -> Timestamp { Timestamp(microseconds: Int64(Date().timeIntervalSince1970 * 1_000_000)) }
+
 /// Writes to standard output.
 func write(_ text: String) {
-    FileHandle.standardOutput.write(Data((text + "\n").utf8))
+    write(bytes: Array((text + "\n").utf8))
+}
+
+/// Writes to standard output. A reader that has gone ends the process, as it does for other programs of a pipe.
+func write(bytes: [UInt8]) {
+    do {
+        try FileHandle.standardOutput.write(contentsOf: Data(bytes))
+    } catch {
+        Foundation.exit(141)
+    }
 }
 
 /// Writes to standard error.

@@ -58,7 +58,7 @@ struct TidyTests {
         ],
         "Metering": ["Ledger", "WireJSON", "Glibc", "Musl", "Darwin"],
         "Translation": ["Metering", "WireJSON"],
-        "Projections": ["Ledger"],
+        "Projections": ["Ledger", "WireJSON"],
         "LedgerSQLite": [
             "Ledger", "Projections", "Crypto", "GRDB", "GRDBSQLite", "Foundation", "Glibc", "Musl", "Darwin",
         ],

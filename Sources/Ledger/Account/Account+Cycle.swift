@@ -8,6 +8,14 @@ extension Account {
         return openGrants.contains { $0.hasExpired(at: instant) }
     }
 
+    /// What is due at an instant, in the order in which it will be recorded; it changes nothing.
+    ///
+    /// The same events come of it whenever they are recorded, so an account can be told today what tomorrow's sweep will write.
+    public func due(at instant: Timestamp, plans: PlanBook) -> [Draft] {
+        var after = self
+        return after.recordDue(at: instant, plans: plans)
+    }
+
     /// Applies what is due at an instant and gives it, boundary after boundary: what expires there, then the renewal.
     mutating func recordDue(at instant: Timestamp, plans: PlanBook) -> [Draft] {
         var drafts: [Draft] = []

@@ -45,8 +45,8 @@ public struct TokenRates: Hashable, Sendable {
         return cost
     }
 
-    private var billedCacheWrite: Int64 { cacheWrite ?? (input * 5 + 3) / 4 }
-    private var billedCacheWriteHour: Int64 { cacheWriteHour ?? input * 2 }
+    var billedCacheWrite: Int64 { cacheWrite ?? (input * 5 + 3) / 4 }
+    var billedCacheWriteHour: Int64 { cacheWriteHour ?? input * 2 }
 
     /// The dearest that a prompt token can become; where the request writes to no cache, as far as these rates say.
     func dearestInput(writesCache: Bool) -> Int64 {
@@ -121,10 +121,8 @@ public struct Price: Hashable, Sendable {
     ///
     /// It cannot overflow: 2³² tokens at no more than twice ``maximum``, and 2²⁰ searches at a thousand times ``maximum``, stay below 2⁶⁸.
     public func cost(of usage: Usage) -> Int128 {
-        var rates = rates
-        if let longContext, usage.prompt > longContext.above { rates = longContext.rates }
         // Micro-USD per thousand, times a thousand, are pico-USD each.
-        return rates.cost(of: usage) + Int128(usage.searches) * Int128(webSearch ?? 0) * 1000
+        return ratesApplied(to: usage).cost(of: usage) + Int128(usage.searches) * Int128(webSearch ?? 0) * 1000
     }
 
     /// The dearest that a token of a prompt of at most so many tokens, and one of its output, can become.

@@ -121,6 +121,8 @@ struct ServerConfiguration: Sendable {
     var calendar: UsageCalendar
     var payments: [PaymentProviderConfiguration]
     var notices: NoticeConfiguration
+    /// nil: no checkpoints are signed.
+    var checkpoints: CheckpointConfiguration?
     /// Bare model names and what they stand for.
     var modelMap: [String: ModelKey] = [:]
     var defaultModel: ModelConfiguration
@@ -177,6 +179,7 @@ struct ServerConfiguration: Sendable {
         renewals = try Self.renewals(&file)
         payments = try Self.payments(&file, plans: plans)
         notices = try Self.notices(&file)
+        checkpoints = try Self.checkpoints(&file)
         limits = try Limits(file.section("limits", overriddenByEnvironment: true))
         allowUnpriced = try file.boolean("allow_unpriced") ?? false
         let status = try file.choice("insufficient_credits_status", ["402", "403"])

@@ -12,6 +12,7 @@ struct ProfileRoutes: Sendable {
     let directory: Directory
     let balances: SQLiteBalances
     let usage: SQLiteUsage
+    let desk: LedgerDesk
 
     func add(to router: some RouterMethods<GatewayContext>) {
         router.get("/v1/profile", use: profile)
@@ -19,6 +20,7 @@ struct ProfileRoutes: Sendable {
         router.get("/v1/profile/keys", use: keys)
         router.get("/v1/profile/logs", use: logs)
         router.get("/v1/profile/payments", use: payments)
+        router.get("/v1/profile/statement", use: statement)
     }
 
     /// The user that a request is about; a 404 where there is none.

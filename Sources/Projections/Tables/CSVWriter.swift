@@ -1,17 +1,16 @@
-import HTTPTypes
-import Hummingbird
-import NIOCore
-
 /// Writes rows of CSV (RFC 4180): lines end with CR LF, and a cell that needs it is in quotation marks.
 ///
 /// A spreadsheet runs what begins like a formula. Such a cell gets an apostrophe in front, which makes it text there; a plain number is
 /// left as it is, be it negative.
-struct CSVWriter {
-    private(set) var bytes: [UInt8] = []
+public struct CSVWriter: Sendable {
+
+    public private(set) var bytes: [UInt8] = []
     private var isWithinRow = false
 
+    public init() {}
+
     /// Writes a cell; nothing in it where there is no value.
-    mutating func cell(_ text: String?) {
+    public mutating func cell(_ text: String?) {
         if isWithinRow { bytes.append(0x2C) }
         isWithinRow = true
         guard let text else { return }
@@ -31,22 +30,29 @@ struct CSVWriter {
         bytes.append(0x22)
     }
 
+    /// Writes a cell of digits, or of other bytes that need no quotation marks and are no formula.
+    mutating func plain(_ write: (inout [UInt8]) -> Void) {
+        if isWithinRow { bytes.append(0x2C) }
+        isWithinRow = true
+        write(&bytes)
+    }
+
     /// Ends a row.
-    mutating func endRow() {
+    public mutating func endRow() {
         bytes.append(contentsOf: [0x0D, 0x0A])
         isWithinRow = false
     }
 
     /// Writes a row of texts.
-    mutating func row(_ cells: [String]) {
+    public mutating func row(_ cells: [String]) {
         for text in cells { cell(text) }
         endRow()
     }
 
     /// Takes what has been written.
-    mutating func take() -> ByteBuffer {
+    public mutating func takeBytes() -> [UInt8] {
         defer { bytes.removeAll(keepingCapacity: true) }
-        return ByteBuffer(bytes: bytes)
+        return bytes
     }
 
     /// Whether a spreadsheet would take a text for a formula: it begins with `=`, `+`, `-`, `@`, a tab or a carriage return, and is no
@@ -60,47 +66,5 @@ struct CSVWriter {
     private static func isPlainNumber(_ text: Substring.UTF8View) -> Bool {
         let parts = text.split(separator: 0x2E, maxSplits: 1, omittingEmptySubsequences: false)
         return parts.allSatisfy { part in !part.isEmpty && part.allSatisfy { (0x30...0x39).contains($0) } }
-    }
-}
-
-/// In which form a list is answered.
-enum ListFormat: String {
-    case json
-    case csv
-
-    /// What the query's `format` names; without it, the first form in the `Accept` header that we have.
-    init(_ request: Request) throws {
-        if let name = request.query("format") {
-            guard let format = ListFormat(rawValue: name) else {
-                throw GatewayError.query("format", kind: "enum", "Input should be 'json' or 'csv'")
-            }
-            self = format
-            return
-        }
-        // The better one by quality (RFC 9110, section 12.5.1), of equal ones the first.
-        let header: String = (request.headers[.accept] ?? "").lowercased().filter { $0 != " " }
-        var best = (format: ListFormat.json, quality: 0.0)
-        for type in header.split(separator: ",") {
-            let parts = type.split(separator: ";")
-            let weight = parts.dropFirst().first { $0.hasPrefix("q=") }.map { Double($0.dropFirst(2)) ?? 0 } ?? 1
-            guard weight > best.quality else { continue }
-            switch parts.first {
-            case "text/csv": best = (.csv, weight)
-            case "application/json", "*/*": best = (.json, weight)
-            default: break
-            }
-        }
-        self = best.format
-    }
-}
-
-extension Response {
-    /// An answer of CSV, to be kept as a file. `name` is of letters, digits and hyphens.
-    static func csv(named name: String, _ body: ResponseBody) -> Response {
-        let headers: HTTPFields = [
-            .contentType: "text/csv; charset=utf-8; header=present",
-            .contentDisposition: "attachment; filename=\"\(name).csv\"",
-        ]
-        return Response(status: .ok, headers: headers, body: body)
     }
 }

@@ -1,0 +1,269 @@
+public import Ledger
+public import LedgerSQLite
+public import Projections
+
+/// What is exported, from when to when, and how.
+public struct ExportOrder: Hashable, Sendable {
+    public enum Content: Hashable, Sendable {
+        case table(EventTable, TableFormat)
+        case journal(JournalFormat, byEvent: Bool)
+        case rollForward(TableFormat)
+
+        /// What is named so: `usage`, `charges`, `grants`, `journal` or `roll-forward`, as `csv` or `jsonl`, the journal also as `hledger` or
+        /// `beancount`; nil where there is no such.
+        public init?(kind: String, format: String, byEvent: Bool = false) {
+            switch (EventTable(rawValue: kind), TableFormat(rawValue: format), JournalFormat(rawValue: format)) {
+            case (let table?, let format?, _): self = .table(table, format)
+            case (.journal?, nil, let format?): self = .journal(format, byEvent: byEvent)
+            case (nil, let format?, _) where kind == "roll-forward": self = .rollForward(format)
+            default: return nil
+            }
+        }
+    }
+
+    public let content: Content
+    /// The first instant of recording that is in it; nil: from the beginning.
+    public let from: Timestamp?
+    /// The first that is no more in it; nil: all there is.
+    public let to: Timestamp?
+    /// The last position that can be in it; so an export that is asked for again is the same.
+    public let through: Int64?
+
+    public init(_ content: Content, from: Timestamp? = nil, to: Timestamp? = nil, through: Int64? = nil) {
+        self.content = content
+        self.from = from
+        self.to = to
+        self.through = through
+    }
+}
+
+/// Writes an export piece by piece: what is wanted next is read then, in memory that does not grow with the ledger.
+///
+/// The same order gives the same bytes, whoever asks. Each piece reads one state of the ledger for a moment; since events are never
+/// changed and the end is fixed in the beginning, the pieces fit together.
+public struct Exporter: Sendable {
+    /// How many bytes a piece has at least, but for the last.
+    private static let pieceBytes = 1 << 16
+    /// How many events a piece reads at most.
+    private static let pieceEvents = 20_000
+
+    private let file: LedgerFile
+    private let order: ExportOrder
+    /// The last position that was read, and the last to be read.
+    private var position: Int64
+    public let last: Int64
+    private var output: Output
+    private var grants = GrantCache()
+    private var isFinished = false
+    /// The UTC day at whose end the journal's balances are stated last.
+    private let lastDay: Int64
+
+    private enum Output: Sendable {
+        case table(EventTable, TableWriter)
+        case journal(JournalWriter)
+        case rollForward(RollForward, TableFormat)
+    }
+
+    /// Finds the period, and what is on the accounts of a journal when it begins. Throws where the ledger cannot be read.
+    public init(_ file: LedgerFile, _ order: ExportOrder) throws {
+        self.file = file
+        self.order = order
+        let (first, last, lastDay, firstDay) = try file.snapshot { view in
+            let head = try view.head()
+            let first = try order.from.map { try view.firstPosition(recordedFrom: $0) } ?? 1
+            let end = try order.to.map { try view.firstPosition(recordedFrom: $0) - 1 } ?? head.position
+            let last = min(end, order.through ?? .max, head.position)
+            let lastAt = last > 0 ? try view.event(at: last)?.event.recordedAt : nil
+            let firstAt = first <= last ? try view.event(at: first)?.event.recordedAt : nil
+            // An end is the first instant that is no more in it.
+            let until = order.to.map { Timestamp(microseconds: $0.microseconds &- 1) }
+            let day = min(until ?? .max, max(lastAt ?? order.from ?? .epoch, order.from ?? .epoch)).utcDay
+            return (first, last, day, (order.from ?? firstAt ?? .epoch).utcDay)
+        }
+        self.last = last
+        self.lastDay = max(lastDay, firstDay)
+        position = first - 1
+        switch order.content {
+        case .table(let table, let format): output = .table(table, TableWriter(format, table.columns))
+        case .journal(let format, let byEvent):
+            output = .journal(
+                JournalWriter(format, byEvent: byEvent, from: firstDay, opening: JournalBalances()))
+            let opening = try balances(before: first)
+            output = .journal(JournalWriter(format, byEvent: byEvent, from: firstDay, opening: opening))
+        case .rollForward(let format):
+            output = .rollForward(RollForward(), format)
+            let opening = try balances(before: first)
+            output = .rollForward(RollForward(opening: opening), format)
+        }
+    }
+
+    /// How many rows or entries have been written.
+    public var rows: Int64 {
+        switch output {
+        case .table(_, let table): table.rows
+        case .journal(let journal): journal.entries
+        case .rollForward(let forward, _): Int64(forward.spans.count * (RollForward.movements.count + 2))
+        }
+    }
+
+    /// How many events have been read.
+    public var read: Int64 { position }
+
+    /// The next piece; nil behind the last.
+    public mutating func next() throws -> [UInt8]? {
+        while !isFinished {
+            if position >= last {
+                isFinished = true
+                return finish()
+            }
+            try scan(through: last, limit: Self.pieceEvents)
+            let piece = takeIfLong()
+            if !piece.isEmpty { return piece }
+        }
+        return nil
+    }
+
+    private mutating func takeIfLong() -> [UInt8] {
+        switch output {
+        case .table(let table, var writer):
+            guard writer.count >= Self.pieceBytes else { return [] }
+            let piece = writer.take()
+            output = .table(table, writer)
+            return piece
+        case .journal(var journal):
+            guard journal.count >= Self.pieceBytes else { return [] }
+            let piece = journal.take()
+            output = .journal(journal)
+            return piece
+        case .rollForward: return []
+        }
+    }
+
+    private mutating func finish() -> [UInt8] {
+        switch output {
+        case .table(_, var writer): return writer.take()
+        case .journal(var journal):
+            journal.finish(lastDay: lastDay)
+            return journal.take()
+        case .rollForward(let forward, let format):
+            var table = TableWriter(format, RollForward.columns)
+            forward.write(to: &table)
+            return table.take()
+        }
+    }
+
+    private var table: EventTable {
+        if case .table(let table, _) = output { table } else { .journal }
+    }
+
+    /// Reads on, at most so many events, or until a piece is complete.
+    private mutating func scan(through end: Int64, limit: Int) throws {
+        let wanted = table
+        var left = limit
+        let (start, file) = (position, file)
+        try file.snapshot { view in
+            try view.scan(after: start) { row, _ in
+                guard row.position <= end else { return false }
+                position = row.position
+                left -= 1
+                if wanted.concerns(row.type), row.account.first != 0x24 { try add(try row.decoded(), view) }
+                return left > 0 && count < Self.pieceBytes
+            }
+        }
+    }
+
+    private var count: Int {
+        switch output {
+        case .table(_, let table): table.count
+        case .journal(let journal): journal.count
+        case .rollForward: 0
+        }
+    }
+
+    private mutating func add(_ event: RecordedEvent, _ view: LedgerView) throws {
+        grants.note(event)
+        switch output {
+        case .table(let table, var writer):
+            output = .rollForward(RollForward(), .csv)
+            defer { output = .table(table, writer) }
+            try table.write(event, terms: { try grants.terms($0, of: event.account, view) }, into: &writer)
+        case .journal(var journal):
+            guard let entry = try entry(event, view) else { return }
+            output = .rollForward(RollForward(), .csv)
+            journal.add(entry, of: event)
+            output = .journal(journal)
+        case .rollForward(var forward, let format):
+            guard let entry = try entry(event, view) else { return }
+            output = .rollForward(RollForward(), .csv)
+            forward.add(entry, recordedAt: event.recordedAt)
+            output = .rollForward(forward, format)
+        }
+    }
+
+    private mutating func entry(_ event: RecordedEvent, _ view: LedgerView) throws -> JournalEntry? {
+        try JournalEntry(event.event) { try grants.terms($0, of: event.account, view) }
+    }
+
+    /// What is on the journal's accounts before a position.
+    private mutating func balances(before first: Int64) throws -> JournalBalances {
+        var balances = JournalBalances()
+        guard first > 1 else { return balances }
+        var position: Int64 = 0
+        while position < first - 1 {
+            var left = Self.pieceEvents
+            let (start, file) = (position, file)
+            try file.snapshot { view in
+                try view.scan(after: start) { row, _ in
+                    guard row.position < first else { return false }
+                    position = row.position
+                    left -= 1
+                    guard EventTable.journal.concerns(row.type), row.account.first != 0x24 else { return left > 0 }
+                    let event = try row.decoded()
+                    grants.note(event)
+                    if let entry = try entry(event, view) { balances.add(entry.postings) }
+                    return left > 0
+                }
+            }
+            if position == start { break }
+        }
+        return balances
+    }
+}
+
+extension Timestamp {
+    fileprivate static let epoch = Timestamp(microseconds: 0)
+    fileprivate static let max = Timestamp(microseconds: .max)
+}
+
+/// What grants are, of those that were looked at last: from the events themselves, which say it for ever.
+struct GrantCache: Sendable {
+    private struct Key: Hashable {
+        let account: AccountID
+        let grant: GrantID
+    }
+
+    private static let limit = 100_000
+    private var known: [Key: GrantTerms] = [:]
+
+    /// Remembers a grant that goes by.
+    mutating func note(_ event: RecordedEvent) {
+        guard case .creditsGranted(let grant) = event.event else { return }
+        add(GrantTerms(pool: grant.pool, source: grant.source), Key(account: event.account, grant: event.version))
+    }
+
+    private mutating func add(_ terms: GrantTerms, _ key: Key) {
+        if known.count >= Self.limit { known.removeAll(keepingCapacity: true) }
+        known[key] = terms
+    }
+
+    mutating func terms(_ grant: GrantID, of account: AccountID, _ view: LedgerView) throws -> GrantTerms {
+        let key = Key(account: account, grant: grant)
+        if let found = known[key] { return found }
+        guard case .creditsGranted(let event)? = try view.event(of: account, version: grant)?.event else {
+            throw StoreError.corrupt("account '\(account)' has no grant \(grant)")
+        }
+        let terms = GrantTerms(pool: event.pool, source: event.source)
+        add(terms, key)
+        return terms
+    }
+}

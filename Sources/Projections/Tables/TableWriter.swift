@@ -1,0 +1,174 @@
+public import Ledger
+import WireJSON
+
+/// A column of a table that is written to a file: its name, and what it says.
+public struct TableColumn: Hashable, Sendable {
+    public let name: String
+    public let meaning: String
+
+    public init(_ name: String, _ meaning: String) {
+        self.name = name
+        self.meaning = meaning
+    }
+}
+
+/// How a table is written.
+public enum TableFormat: String, Sendable, CaseIterable {
+    /// RFC 4180, with a head; safe against what spreadsheets take for formulas.
+    case csv
+    /// An object a line (https://jsonlines.org). Amounts are texts, so that no reader makes floating point numbers of them.
+    case jsonl
+}
+
+/// Writes a table row by row, cell by cell in the order of its columns.
+public struct TableWriter: Sendable {
+    private let format: TableFormat
+    /// For JSON: what stands before each cell's value.
+    private let names: [[UInt8]]
+    private var csv = CSVWriter()
+    private var json: [UInt8] = []
+    private var column = 0
+    private var day: (number: Int64, text: [UInt8]) = (.min, [])
+    /// How many rows have been written.
+    public private(set) var rows: Int64 = 0
+
+    /// Begins a table; CSV with its head.
+    public init(_ format: TableFormat, _ columns: [TableColumn], withHead: Bool = true) {
+        self.format = format
+        names = columns.enumerated().map { index, column in
+            Array("\(index == 0 ? "{" : ",")\"\(column.name)\":".utf8)
+        }
+        if format == .csv, withHead { csv.row(columns.map(\.name)) }
+    }
+
+    /// How many bytes wait to be taken.
+    public var count: Int { format == .csv ? csv.bytes.count : json.count }
+
+    /// Takes what has been written.
+    public mutating func take() -> [UInt8] {
+        if format == .csv { return csv.takeBytes() }
+        defer { json.removeAll(keepingCapacity: true) }
+        return json
+    }
+
+    public mutating func endRow() {
+        rows += 1
+        column = 0
+        if format == .csv { return csv.endRow() }
+        json.append(contentsOf: [0x7D, 0x0A])
+    }
+
+    // MARK: Cells
+
+    public mutating func text(_ value: String?) {
+        guard format == .jsonl else { return csv.cell(value) }
+        name()
+        guard let value else { return null() }
+        var writer = JSONWriter(reserving: value.utf8.count + 2)
+        writer.value(value)
+        json.append(contentsOf: writer.bytes)
+    }
+
+    /// A word of ours, which needs no escape in either format.
+    public mutating func word(_ value: String) {
+        plain(quoted: true) { $0.append(contentsOf: value.utf8) }
+    }
+
+    public mutating func integer(_ value: Int64?) {
+        guard let value else { return empty() }
+        plain(quoted: false) { $0.append(decimal: Int128(value), fractionDigits: 0) }
+    }
+
+    /// `value / 10^fractionDigits`, exactly.
+    public mutating func decimal(_ value: Int128?, fractionDigits: Int) {
+        guard let value else { return empty() }
+        plain(quoted: true) { $0.append(decimal: value, fractionDigits: fractionDigits) }
+    }
+
+    public mutating func credits(_ value: Credits?) {
+        decimal(value.map { Int128($0.nanos) }, fractionDigits: 9)
+    }
+
+    public mutating func flag(_ value: Bool) {
+        plain(quoted: false) { $0.append(contentsOf: (value ? "true" : "false").utf8) }
+    }
+
+    /// An instant in ISO 8601, in UTC, with microseconds.
+    public mutating func instant(_ value: Timestamp?) {
+        guard let value else { return empty() }
+        let number = value.utcDay
+        // Most instants of a table are of the day of the one before.
+        if day.number != number { day = (number, Array(Timestamp.text(day: number).utf8)) }
+        let (start, overflow) = number.multipliedReportingOverflow(by: 86_400_000_000)
+        let text = day.text
+        guard !overflow, text.count == 10 else { return self.text(value.description) }
+        let micros = value.microseconds &- start
+        plain(quoted: true) { bytes in
+            bytes.append(contentsOf: text)
+            bytes.append(0x54)
+            let seconds = micros / 1_000_000
+            for (index, part) in [seconds / 3600, seconds / 60 % 60, seconds % 60].enumerated() {
+                if index > 0 { bytes.append(0x3A) }
+                bytes.append(UInt8(truncatingIfNeeded: 0x30 + part / 10))
+                bytes.append(UInt8(truncatingIfNeeded: 0x30 + part % 10))
+            }
+            bytes.append(0x2E)
+            var unit: Int64 = 100_000
+            while unit > 0 {
+                bytes.append(UInt8(truncatingIfNeeded: 0x30 + micros / unit % 10))
+                unit /= 10
+            }
+            bytes.append(contentsOf: "+00:00".utf8)
+        }
+    }
+
+    private mutating func empty() {
+        guard format == .jsonl else { return csv.cell(nil) }
+        name()
+        null()
+    }
+
+    private mutating func plain(quoted: Bool, _ write: (inout [UInt8]) -> Void) {
+        guard format == .jsonl else { return csv.plain(write) }
+        name()
+        if quoted { json.append(0x22) }
+        write(&json)
+        if quoted { json.append(0x22) }
+    }
+
+    private mutating func name() {
+        if names.indices.contains(column) { json.append(contentsOf: names[column]) }
+        column += 1
+    }
+
+    private mutating func null() { json.append(contentsOf: "null".utf8) }
+}
+
+extension [UInt8] {
+    /// Appends `value / 10^fractionDigits` exactly, without trailing zeros, as ``Decimal64`` writes it; without building a text.
+    mutating func append(decimal value: Int128, fractionDigits: Int) {
+        if value < 0 { append(0x2D) }
+        var left = value.magnitude
+        let start = count
+        // From the last digit on; the fraction's trailing zeros are never written.
+        var isFraction = fractionDigits > 0
+        var digits = 0
+        while digits <= fractionDigits || left > 0 {
+            let digit: UInt8
+            if let small = UInt64(exactly: left) {
+                digit = UInt8(truncatingIfNeeded: small % 10)
+                left = UInt128(small / 10)
+            } else {
+                digit = UInt8(truncatingIfNeeded: left % 10)
+                left /= 10
+            }
+            if digits == fractionDigits, isFraction {
+                if count > start { append(0x2E) }
+                isFraction = false
+            }
+            if !isFraction || digit != 0 || count > start { append(0x30 + digit) }
+            digits += 1
+        }
+        self[start...].reverse()
+    }
+}
