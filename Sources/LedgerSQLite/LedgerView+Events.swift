@@ -46,6 +46,27 @@ extension LedgerView {
         return events.sorted { $0.position < $1.position }
     }
 
+    /// Gives each account's events one behind the other, in the order of versions; not those of the ledger's own streams.
+    public func scanByAccount(_ body: (StoredBytes) throws -> Void) throws {
+        let statement = try Statement(
+            db.sqliteConnection,
+            "SELECT \(Statement.eventColumns) FROM events WHERE account NOT IN ('$prices', '$plans') ORDER BY account, version"
+        )
+        defer { statement.reset() }
+        while try statement.step() { try body(statement.event) }
+    }
+
+    /// The requests of which a charge was given back, whole or in part.
+    public func reversedRequests() throws -> Set<RequestID> {
+        let statement = try Statement(
+            db.sqliteConnection, "SELECT \(Statement.eventColumns) FROM events WHERE type LIKE 'charge_reversed.%'")
+        var requests: Set<RequestID> = []
+        try statement.forEach { row throws(StoreError) in
+            if case .chargeReversed(let event) = try row.decodedEvent().event { requests.insert(event.request) }
+        }
+        return requests
+    }
+
     /// The event at a position, with its bytes; nil where there is none.
     public func event(at position: Int64) throws -> StoredEvent? {
         let previous = position > 1 ? try hash(at: position - 1) : .genesis

@@ -15,7 +15,7 @@ struct Replay: ParsableCommand {
             account or charge, 64 wrong arguments.
             """,
         subcommands: [
-            Verify.self, Explain.self, Balance.self, Diff.self, StatementCommand.self, Export.self,
+            Verify.self, Explain.self, Balance.self, Diff.self, StatementCommand.self, WhatIfCommand.self, Export.self,
             Prove.self, CheckProof.self, Events.self, Rebuild.self,
         ])
 }

@@ -115,7 +115,7 @@ struct SimulationTests {
 }
 
 /// A gateway in simulated time, with the real store, writer and sweep.
-private struct SimulatedGateway {
+struct SimulatedGateway {
     private final class Clock: Sendable {
         let now: Mutex<Timestamp>
         init(_ now: Timestamp) { self.now = Mutex(now) }

@@ -1,0 +1,215 @@
+import Foundation
+import Fuzzing
+import GRDB
+import Ledger
+import Projections
+import Testing
+
+@testable import Auditing
+@testable import LedgerSQLite
+
+/// What auditors and accountants are given, over a long simulated history: every sum must be the one that the events lead to.
+@Suite("The desk", .serialized)
+struct DeskTests {
+    static let seed = UInt64(ProcessInfo.processInfo.environment["DESK_SEED"] ?? "") ?? 11
+
+    /// A closed ledger of some accounts over more than a year.
+    static func withLedger(_ body: (LedgerFile, String) async throws -> Void) async throws {
+        print("desk: seed \(seed)")
+        let folder = FileManager.default.temporaryDirectory.appending(path: "desk-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let path = folder.appending(path: "ledger.sqlite").path
+        var world = try SimulatedGateway(path: path, accounts: 30, random: SeededGenerator(seed: seed))
+        try await world.open()
+        try await world.live(days: 430)
+        try await world.close()
+        try await body(LedgerFile(path: path), path)
+    }
+
+    static func events(_ file: LedgerFile) throws -> [RecordedEvent] {
+        try file.snapshot { view in
+            var events: [RecordedEvent] = []
+            try view.scan { row, _ in
+                events.append(try row.decoded())
+                return true
+            }
+            return events
+        }
+    }
+
+    static func bytes(_ file: LedgerFile, _ order: ExportOrder) throws -> [UInt8] {
+        var exporter = try Exporter(file, order)
+        var bytes: [UInt8] = []
+        while let piece = try exporter.next() { bytes += piece }
+        return bytes
+    }
+
+    @Test("statements of all accounts and months add up, and each begins where the one before it ended")
+    func statements() async throws {
+        try await Self.withLedger { file, _ in
+            let events = try Self.events(file)
+            let last = try #require(events.last?.recordedAt)
+            let accounts = Set(events.map(\.account)).filter { !$0.isBook }
+            var lines = 0
+            for account in accounts {
+                let own = events.filter { $0.account == account }
+                var month = Month(day: try #require(own.first).effectiveAt.utcDay)
+                var closing: Int128?
+                while month.start <= last {
+                    let found = try file.statement(of: account, from: month.start, until: month.next.start, now: last)
+                    let statement = try #require(found)
+                    #expect(statement.isBalanced, "\(account) in \(month)")
+                    if let closing { #expect(statement.opening == closing, "\(account) in \(month)") }
+                    closing = statement.closing
+                    lines += statement.lines.count
+                    month = month.next
+                }
+                // In the end it is what the events and what is still due come to.
+                let known = own.reduce(Int128(0)) { $0 + $1.event.balanceChange }
+                let folded = try #require(try file.account(account))
+                let due = folded.account.due(at: last, plans: try file.snapshot { try $0.planBook() })
+                #expect(closing == due.reduce(known) { $0 + $1.event.balanceChange })
+            }
+            #expect(lines > 150)
+        }
+    }
+
+    @Test("a statement is the same before and after what is due was recorded")
+    func due() async throws {
+        let folder = try await TamperTests.makeLedger()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let path = folder.appending(path: "ledger.sqlite").path
+        let account = try #require(AccountID(rawValue: "alice"))
+        let start = Timestamp(microseconds: 1_767_225_600_000_000)
+        let later = start.advanced(bySeconds: 75 * 86_400)
+        func statement() throws -> AccountStatement? {
+            try LedgerFile(path: path).statement(
+                of: account, from: start.advanced(bySeconds: -86_400), until: later, now: later)
+        }
+        let before = try #require(try statement())
+        #expect(before.isBalanced && before.lines.contains { $0.isPending && $0.kind == .expired })
+        let ledger = try SQLiteLedger(path: path)
+        let writer = try LedgerWriter(store: ledger, configuration: .init(), clock: { later })
+        _ = try await writer.submit(Command(account: account, action: .recordDue))
+        await writer.close()
+        try ledger.close()
+        let after = try #require(try statement())
+        #expect(after.isBalanced && !after.lines.contains { $0.isPending })
+        #expect(after.closing == before.closing)
+        #expect(after.lines.map(\.credits) == before.lines.map(\.credits))
+        #expect(after.lines.map(\.at) == before.lines.map(\.at))
+    }
+
+    @Test("every entry of the journal adds up to zero in each commodity, and all of them to what verify proves")
+    func journal() async throws {
+        try await Self.withLedger { file, _ in
+            var balances = JournalBalances()
+            var forward = RollForward()
+            var cache = GrantCache()
+            try file.snapshot { view in
+                try view.scan { row, _ in
+                    let event = try row.decoded()
+                    let entry = try JournalEntry(event.event) { try cache.terms($0, of: event.account, view) }
+                    guard let entry else {
+                        #expect(event.event.balanceChange == 0, "\(event.event.type) moves something")
+                        return true
+                    }
+                    for commodity in Commodity.allCases {
+                        let sum = entry.postings.filter { $0.commodity == commodity }.reduce(Int128(0)) { $0 + $1.amount }
+                        #expect(sum == 0, "event \(event.position)")
+                    }
+                    let before = balances.customers
+                    balances.add(entry.postings)
+                    #expect(balances.customers - before == event.event.balanceChange, "event \(event.position)")
+                    forward.add(entry, recordedAt: event.recordedAt)
+                    return true
+                }
+            }
+            let verified = try Verification.run(file)
+            #expect(verified.isSound, "\(verified.findings)")
+            #expect(balances.customers == verified.totals.balance)
+            #expect(forward.spans.count > 12)
+            var closing: RollForward.Amounts?
+            for span in forward.spans {
+                if let closing { #expect(span.opening == closing) }
+                closing = span.closing
+                for part in [\RollForward.Amounts.paid, \.promotional, \.owed, \.total] {
+                    let moved = RollForward.movements.reduce(Int128(0)) { $0 + (span.lines[$1]?[keyPath: part] ?? 0) }
+                    #expect(span.opening[keyPath: part] + moved == span.closing[keyPath: part], "\(span.month)")
+                }
+            }
+            #expect(closing?.total == verified.totals.balance)
+        }
+    }
+
+    @Test(
+        "the same order gives the same bytes, also with a fixed end while events are appended, and months put together are the whole",
+        arguments: [
+            ExportOrder.Content.table(.usage, .csv), .table(.charges, .jsonl), .table(.grants, .csv),
+            .table(.journal, .jsonl),
+        ])
+    func exports(content: ExportOrder.Content) async throws {
+        try await Self.withLedger { file, path in
+            let whole = try Self.bytes(file, ExportOrder(content))
+            #expect(whole == (try Self.bytes(file, ExportOrder(content))))
+            let head = try file.snapshot { try $0.head() }
+            let ledger = try SQLiteLedger(path: path)
+            let writer = try LedgerWriter(
+                store: ledger, configuration: .init(), clock: { head.recordedAt.advanced(bySeconds: 86_400) })
+            let account = try #require(AccountID(rawValue: "newcomer"))
+            _ = try await writer.submit(Command(account: account, action: .open(plan: "FREE")))
+            await writer.close()
+            try ledger.close()
+            #expect(whole == (try Self.bytes(file, ExportOrder(content, through: head.position))))
+            var month = Month(day: try #require(try Self.events(file).first).recordedAt.utcDay)
+            var parts: [UInt8] = []
+            while month.start <= head.recordedAt {
+                var part = try Self.bytes(file, ExportOrder(content, from: month.start, to: month.next.start))
+                if case .table(_, .csv) = content, !parts.isEmpty, let end = part.firstIndex(of: 0x0A) {
+                    part.removeSubrange(...end)
+                }
+                parts += part
+                month = month.next
+            }
+            #expect(parts == whole)
+        }
+    }
+
+    @Test("under the terms that applied, what-if leads to what was")
+    func sameTerms() async throws {
+        try await Self.withLedger { file, _ in
+            let result = try file.whatIf(prices: [:], plans: [])
+            #expect(result.accounts > 20 && result.refused == 0)
+            #expect(result.balance.was == result.balance.would)
+            #expect(result.under.was == result.under.would && result.newlyUnder.isEmpty)
+            for (key, use) in result.uses {
+                #expect(use.credits.was == use.credits.would && use.picoUSD.was == use.picoUSD.would, "\(key)")
+            }
+            for (month, money) in result.months {
+                for pair in [money.received, money.returned, money.sold, money.given, money.expired] {
+                    #expect(pair.was == pair.would, "\(Month(index: month)): \(money)")
+                }
+            }
+        }
+    }
+
+    @Test("at twice the price what-if charges twice, and a free plan that gives nothing lets more accounts go under")
+    func otherTerms() async throws {
+        try await Self.withLedger { file, _ in
+            let models = Set(
+                try Self.events(file).compactMap { event -> String? in
+                    if case .requestCharged(let charge) = event.event { charge.origin.model } else { nil }
+                })
+            let free = try #require(Price(input: 0, output: 0))
+            let gratis = try file.whatIf(
+                prices: Dictionary(uniqueKeysWithValues: models.map { ($0, free) }), plans: [])
+            #expect(gratis.uses.values.allSatisfy { $0.credits.would == 0 && $0.credits.was >= 0 })
+            #expect(gratis.under.would == 0)
+            let poor = try #require(Plan(name: "FREE", microUSD: 0))
+            let none = try file.whatIf(prices: [:], plans: [poor])
+            #expect(none.months.values.reduce(0) { $0 + $1.given.would } < none.months.values.reduce(0) { $0 + $1.given.was })
+            #expect(none.under.would >= none.under.was)
+        }
+    }
+}
