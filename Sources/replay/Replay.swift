@@ -16,7 +16,7 @@ struct Replay: ParsableCommand {
             """,
         subcommands: [
             Verify.self, Explain.self, Balance.self, Diff.self, StatementCommand.self, WhatIfCommand.self, Export.self,
-            Prove.self, CheckProof.self, Events.self, Rebuild.self,
+            Reconcile.self, Prove.self, CheckProof.self, Events.self, Rebuild.self,
         ])
 }
 

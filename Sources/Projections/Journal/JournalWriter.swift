@@ -107,7 +107,8 @@ public struct JournalWriter: Sendable {
         case .beancount:
             line("option \"title\" \"Credit ledger\"")
             line("option \"operating_currency\" \"USD\"")
-            line("option \"inferred_tolerance_default\" \"*:0\"")
+            // Nothing is rounded, so nothing may be off by anything.
+            line("option \"inferred_tolerance_multiplier\" \"0\"")
             for commodity in Commodity.allCases { line("1970-01-01 commodity \(commodity.rawValue)") }
             for account in JournalAccount.all { line("\(date) open \(name(account))") }
         }
@@ -149,7 +150,8 @@ public struct JournalWriter: Sendable {
             let date = Timestamp.text(day: day + 1)
             for commodity in Commodity.allCases {
                 for (account, value) in balances.lines(commodity) {
-                    line("\(date) balance \(name(account))  \(amount(value, commodity))")
+                    let exact = Decimal64.text(value, fractionDigits: commodity.fractionDigits)
+                    line("\(date) balance \(name(account))  \(exact) ~ 0 \(commodity.rawValue)")
                 }
             }
             line()
