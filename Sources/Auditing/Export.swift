@@ -1,6 +1,8 @@
+import Dispatch
 public import Ledger
 public import LedgerSQLite
 public import Projections
+import Synchronization
 
 /// What is exported, from when to when, and how.
 public struct ExportOrder: Hashable, Sendable {
@@ -48,7 +50,6 @@ public struct Exporter: Sendable {
     private static let pieceEvents = 20_000
 
     private let file: LedgerFile
-    private let order: ExportOrder
     /// The last position that was read, and the last to be read.
     private var position: Int64
     public let last: Int64
@@ -67,7 +68,6 @@ public struct Exporter: Sendable {
     /// Finds the period, and what is on the accounts of a journal when it begins. Throws where the ledger cannot be read.
     public init(_ file: LedgerFile, _ order: ExportOrder) throws {
         self.file = file
-        self.order = order
         let (first, last, lastDay, firstDay) = try file.snapshot { view in
             let head = try view.head()
             let first = try order.from.map { try view.firstPosition(recordedFrom: $0) } ?? 1
@@ -97,6 +97,17 @@ public struct Exporter: Sendable {
         }
     }
 
+    /// A part of a table's export: the rows of the events behind a position and up to another, without a head.
+    fileprivate init(
+        part table: EventTable, _ format: TableFormat, _ file: LedgerFile, after first: Int64, through last: Int64
+    ) {
+        self.file = file
+        self.last = last
+        position = first
+        lastDay = 0
+        output = .table(table, TableWriter(format, table.columns, withHead: false))
+    }
+
     /// How many rows or entries have been written.
     public var rows: Int64 {
         switch output {
@@ -108,6 +119,14 @@ public struct Exporter: Sendable {
 
     /// How many events have been read.
     public var read: Int64 { position }
+
+    /// What a table begins with, before any row.
+    fileprivate mutating func takeHead() -> [UInt8] {
+        guard case .table(let table, var writer) = output else { return [] }
+        let head = writer.take()
+        output = .table(table, writer)
+        return head
+    }
 
     /// The next piece; nil behind the last.
     public mutating func next() throws -> [UInt8]? {
@@ -227,6 +246,82 @@ public struct Exporter: Sendable {
             if position == start { break }
         }
         return balances
+    }
+}
+
+/// Writes an export on several threads, each with a connection of its own, in the order and with the bytes of an ``Exporter``.
+///
+/// Only tables have parts that do not depend on what is before them; everything else is written by one.
+public enum ParallelExport {
+    /// Gives the pieces in order, each of `partEvents` events; `progress` is told the last position that was written, and the last there is.
+    public static func run(
+        _ file: LedgerFile, _ order: ExportOrder, jobs: Int, partEvents: Int64 = 20_000,
+        write: ([UInt8]) throws -> Void,
+        progress: (Int64, Int64) -> Void
+    ) throws {
+        var whole = try Exporter(file, order)
+        guard jobs > 1, case .table(let table, let format) = order.content, whole.last - whole.read > partEvents else {
+            while let piece = try whole.next() {
+                try write(piece)
+                progress(whole.read, whole.last)
+            }
+            return
+        }
+        try write(whole.takeHead())
+        let files = try (0..<jobs).map { _ in try LedgerFile(path: file.path) }
+        let starts = Array(stride(from: whole.read, to: whole.last, by: Int64.Stride(partEvents)))
+        let lanes = files.map { Lane($0, table, format) }
+        let last = whole.last
+        // Each lane is a part ahead of the one that is written.
+        for (index, start) in starts.enumerated().prefix(jobs) {
+            lanes[index].begin(after: start, through: min(start + partEvents, last))
+        }
+        for (index, start) in starts.enumerated() {
+            let lane = lanes[index % jobs]
+            let bytes = try lane.finish()
+            if index + jobs < starts.count {
+                let next = starts[index + jobs]
+                lane.begin(after: next, through: min(next + partEvents, last))
+            }
+            try write(bytes)
+            progress(min(start + partEvents, last), last)
+        }
+    }
+
+    /// One thread, and what it works at.
+    private final class Lane: Sendable {
+        private let queue = DispatchQueue(label: "replay.export", qos: .userInitiated)
+        private let result = Mutex<Result<[UInt8], any Error>>(.success([]))
+        private let file: LedgerFile
+        private let table: EventTable
+        private let format: TableFormat
+
+        init(_ file: LedgerFile, _ table: EventTable, _ format: TableFormat) {
+            self.file = file
+            self.table = table
+            self.format = format
+        }
+
+        func begin(after first: Int64, through last: Int64) {
+            queue.async { [self] in
+                let made = Result<[UInt8], any Error> {
+                    var part = Exporter(part: table, format, file, after: first, through: last)
+                    var bytes: [UInt8] = []
+                    while let piece = try part.next() { bytes += piece }
+                    return bytes
+                }
+                result.withLock { $0 = made }
+            }
+        }
+
+        /// Waits for what was begun last.
+        func finish() throws -> [UInt8] {
+            queue.sync {}
+            return try result.withLock { result in
+                defer { result = .success([]) }
+                return try result.get()
+            }
+        }
     }
 }
 

@@ -55,11 +55,9 @@ struct Export: ParsableCommand {
         let file = try openLedger(database)
         var progress = ProgressLine()
         try usable {
-            var exporter = try Exporter(file, order)
-            while let piece = try exporter.next() {
-                write(bytes: piece)
-                progress.update(exporter.read, of: exporter.last)
-            }
+            try ParallelExport.run(
+                file, order, jobs: min(4, max(1, ProcessInfo.processInfo.activeProcessorCount)),
+                write: { write(bytes: $0) }, progress: { progress.update($0, of: $1) })
         }
         progress.end()
     }

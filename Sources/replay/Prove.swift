@@ -119,10 +119,7 @@ struct CheckProof: ParsableCommand {
         do throws(ProofError) {
             switch try ProofFile(bytes) {
             case .inclusion(let proofs):
-                for proof in proofs {
-                    let (record, checkpoint) = try proof.verify(keys)
-                    write(Self.line(record, checkpoint))
-                }
+                for (record, checkpoint) in try ProofFile.verify(proofs, keys) { write(Self.line(record, checkpoint)) }
             case .consistency(let proof):
                 guard let before else { throw .malformed("the older checkpoint is missing: --old FILE") }
                 let (old, new) = try proof.verify(from: SignedNote(before), keys)

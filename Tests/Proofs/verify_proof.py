@@ -16,7 +16,7 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-MAX_FILE_BYTES = 16 * 1024 * 1024
+MAX_FILE_BYTES = 256 * 1024 * 1024
 MAX_HASH_LINES = 63
 MAX_SIGNATURES = 100  # signed-note, Format, asks for a limit, of 16 or more.
 PROOF_HEADER = "c2sp.org/tlog-proof@v1\n"
@@ -48,7 +48,7 @@ def sha256(data: bytes) -> bytes:
 
 def parse_text(data: bytes) -> str:
     """signed-note, Format: UTF-8 of whole lines, without ASCII control characters other than newline."""
-    require(len(data) <= MAX_FILE_BYTES, "file is larger than 16 MB")
+    require(len(data) <= MAX_FILE_BYTES, "file is larger than 256 MB")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:

@@ -116,7 +116,9 @@ struct DeskTests {
                         return true
                     }
                     for commodity in Commodity.allCases {
-                        let sum = entry.postings.filter { $0.commodity == commodity }.reduce(Int128(0)) { $0 + $1.amount }
+                        let sum = entry.postings.filter { $0.commodity == commodity }.reduce(Int128(0)) {
+                            $0 + $1.amount
+                        }
                         #expect(sum == 0, "event \(event.position)")
                     }
                     let before = balances.customers
@@ -153,6 +155,10 @@ struct DeskTests {
         try await Self.withLedger { file, path in
             let whole = try Self.bytes(file, ExportOrder(content))
             #expect(whole == (try Self.bytes(file, ExportOrder(content))))
+            var parallel: [UInt8] = []
+            try ParallelExport.run(
+                file, ExportOrder(content), jobs: 3, partEvents: 137, write: { parallel += $0 }, progress: { _, _ in })
+            #expect(parallel == whole)
             let head = try file.snapshot { try $0.head() }
             let ledger = try SQLiteLedger(path: path)
             let writer = try LedgerWriter(
@@ -208,7 +214,9 @@ struct DeskTests {
             #expect(gratis.under.would == 0)
             let poor = try #require(Plan(name: "FREE", microUSD: 0))
             let none = try file.whatIf(prices: [:], plans: [poor])
-            #expect(none.months.values.reduce(0) { $0 + $1.given.would } < none.months.values.reduce(0) { $0 + $1.given.was })
+            #expect(
+                none.months.values.reduce(0) { $0 + $1.given.would }
+                    < none.months.values.reduce(0) { $0 + $1.given.was })
             #expect(none.under.would >= none.under.was)
         }
     }

@@ -19,7 +19,7 @@ public struct ChainAuditor {
             problem = (.position, "expected position \(head.position + 1): events are missing or out of order")
         } else if row.recordedAt < head.recordedAt.microseconds {
             problem = (.time, "recorded earlier than the event before it")
-        } else if !computed.withBytes({ $0.elementsEqual(hash) }) {
+        } else if EventHash(bytes: hash) != computed {
             problem = (.hash, "its bytes do not give its hash: it, or an event before it, was altered")
         }
         head = LedgerHead(

@@ -121,7 +121,35 @@ public enum ProofFile: Hashable, Sendable {
     case checkpoint(SignedNote)
 
     /// The longest file that is read.
-    public static let maximumBytes = 1 << 30
+    public static let maximumBytes = 1 << 28
+
+    /// What proofs of one file must have in common: one history. Gives each event with its checkpoint, where all of it holds.
+    public static func verify(
+        _ proofs: [InclusionProof], _ keys: [NoteKey]
+    ) throws(ProofError) -> [(record: ProvenRecord, checkpoint: Checkpoint)] {
+        var found: [(record: ProvenRecord, checkpoint: Checkpoint)] = []
+        var hashes: [Int64: EventHash] = [:]
+        var roots: [Int64: MerkleHash] = [:]
+        for proof in proofs {
+            let (record, checkpoint) = try proof.verify(keys)
+            if let first = found.first?.checkpoint, first.origin != checkpoint.origin {
+                throw .otherOrigin(checkpoint.origin)
+            }
+            guard hashes[record.event.position] ?? record.hash == record.hash,
+                roots[checkpoint.size] ?? checkpoint.root == checkpoint.root
+            else { throw .wrongRecord("another proof of the file tells another history") }
+            hashes[record.event.position] = record.hash
+            roots[checkpoint.size] = checkpoint.root
+            found.append((record, checkpoint))
+        }
+        // Each event names the hash of the one before it, which the file may prove, too.
+        for (record, _) in found {
+            if let before = hashes[record.event.position - 1], before != record.previous {
+                throw .wrongRecord("the event before it is another")
+            }
+        }
+        return found
+    }
 
     /// Reads a file; what is in it holds only after it was verified.
     public init(_ bytes: [UInt8]) throws(ProofError) {

@@ -14,6 +14,15 @@ public struct CSVWriter: Sendable {
         if isWithinRow { bytes.append(0x2C) }
         isWithinRow = true
         guard let text else { return }
+        // Nearly every cell is of letters and digits, and is written in one go.
+        let isPlain: Bool? = text.utf8.withContiguousStorageIfAvailable { utf8 in
+            guard let first = utf8.first else { return true }
+            guard first.isPlainInCSV, first != 0x2D else { return false }
+            for byte in utf8 where !byte.isPlainInCSV { return false }
+            bytes.append(contentsOf: utf8)
+            return true
+        }
+        if isPlain == true { return }
         let apostrophe: [UInt8] = Self.isFormula(text) ? [0x27] : []
         // A comma, a quotation mark, a carriage return or a line feed.
         guard text.utf8.contains(where: { $0 == 0x2C || $0 == 0x22 || $0 == 0x0D || $0 == 0x0A }) else {
@@ -66,5 +75,12 @@ public struct CSVWriter: Sendable {
     private static func isPlainNumber(_ text: Substring.UTF8View) -> Bool {
         let parts = text.split(separator: 0x2E, maxSplits: 1, omittingEmptySubsequences: false)
         return parts.allSatisfy { part in !part.isEmpty && part.allSatisfy { (0x30...0x39).contains($0) } }
+    }
+}
+
+extension UInt8 {
+    /// Whether the byte needs no care in a cell: not a control character, `"`, `,`, and none that a formula may begin with but `-`.
+    fileprivate var isPlainInCSV: Bool {
+        self >= 0x20 && self != 0x22 && self != 0x2C && self != 0x2B && self != 0x3D && self != 0x40
     }
 }

@@ -10,6 +10,7 @@ from contract import Contract, people_world
 from contract_admin import operators_routes
 from contract_billing import billing_routes
 from contract_clients import clients
+from contract_desk import desk_routes
 from contract_people import peoples_routes
 from contract_web import common_rules, models_refusals
 from description import Description
@@ -26,6 +27,7 @@ SHOWN_BY: dict[tuple[str, str], dict[str, str]] = {
     ("GET", "/v1/auth/lookup"): {"409": "the case login_by_the_operator"},
     ("GET", "/v1/auth/me"): {"404": "nobody: whose person is erased has no credential"},
     ("PATCH", "/v1/billing/subscription/{user_id}"): {"409": "the cases of subscriptions"},
+    ("GET", "/v1/ledger/checkpoint"): {"200": "the case proofs"},
 }
 #: What a provider answered and is passed on, whatever its status.
 PASSED_ON = {"405", "415", "422"}
@@ -38,7 +40,7 @@ async def contract() -> None:
         description = await Description.of(world.gateway.port)
         world.check.equal(description.text, DOCUMENT.read_text(), "the served description and its file")
         c = Contract(world, description)
-        for part in (operators_routes, billing_routes, peoples_routes, models_refusals, common_rules, clients):
+        for part in (operators_routes, billing_routes, desk_routes, peoples_routes, models_refusals, common_rules, clients):
             with world.check.about(part.__name__):
                 await part(c)
         everything_was_seen(c)

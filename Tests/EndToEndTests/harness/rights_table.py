@@ -54,6 +54,8 @@ KINDS: dict[str, dict[str, object]] = {
     "profile of nobody": personal(**{role: (400, "user_required") for role in MASTERS}),
     "person": personal(**{role: NO_MASTER for role in MASTERS}),
     "own session": personal(**{role: NO_MASTER for role in MASTERS}, **{name: (404, "session_not_found") for name in OTHERS}),
+    # Of a charge only its owner is told, and who may read everything.
+    "charge": personal(**{role: OK for role in MASTERS}, **{name: (404, "charge_not_found") for name in OTHERS}),
     "model": personal(operator=OK, billing=WRONG_ROLE, auditor=WRONG_ROLE),
     "models": personal(**{role: OK for role in MASTERS}),
 }
@@ -102,7 +104,8 @@ ROUTES = [
     Route("DELETE", "/v1/auth/sessions/{id}", "own session", params={"id": "{session}"}, status=204),
     # What people see of themselves.
     *[Route("GET", path, kind, query=query)
-      for path in ("/v1/profile", "/v1/profile/balance", "/v1/profile/usage", "/v1/profile/keys", "/v1/profile/logs", "/v1/profile/payments", "/v1/profile/limits")
+      for path in ("/v1/profile", "/v1/profile/balance", "/v1/profile/usage", "/v1/profile/keys", "/v1/profile/logs", "/v1/profile/payments", "/v1/profile/limits",
+                   "/v1/profile/statement")
       for kind, query in (("profile", {"user": "{owner}"}), ("profile of nobody", {}))],
     # Models.
     Route("POST", "/v1/chat/completions", "model", {"model": "up:finish", "max_tokens": 9, "messages": HELLO, "user": "{owner}"}),
@@ -141,6 +144,10 @@ ROUTES = [
     Route("GET", "/v1/billing/deliveries", "read"),
     Route("POST", "/v1/billing/deliveries/{id}/retry", "bill", {"user_id": "{user}"}, params={"id": "{delivery}"}),
     Route("POST", "/v1/billing/deliveries/{id}/resolve", "bill", {"reason": "x"}, params={"id": "{delivery}"}),
+    # The desk of auditors and accountants.
+    Route("GET", "/v1/exports/{kind}", "read", params={"kind": "usage"}), Route("GET", "/v1/ledger/events", "read", query={"limit": "1"}),
+    Route("GET", "/v1/ledger/keys", "open"), Route("GET", "/v1/ledger/checkpoint", "models", status=404, code="checkpoint_not_found"),
+    Route("GET", "/v1/ledger/charges/{id}/explain", "charge", params={"id": "{charge}"}),
     # Its credential is the signature of the message: no other one counts.
     Route("POST", "/v1/webhooks/{provider}", "open", {}, params={"provider": "lemonsqueezy"}, status=401, code="invalid_signature"),
     Route("POST", "/v1/webhooks/{provider}", "open", {}, params={"provider": "unheard-of"}, status=404, code="provider_not_found"),
