@@ -8,7 +8,11 @@ import LedgerSQLite
 struct Events: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print events as JSON lines, as they are stored, or as columns to read.",
-        discussion: "Example: replay events ledger.sqlite --account alice --from 2026-03-01 --to 2026-04-01")
+        discussion: """
+            Example: replay events ledger.sqlite --account alice --from 2026-03-01 --to 2026-04-01
+
+            Exit codes: 0 printed, 2 unusable, 3 no such account.
+            """)
 
     @Argument(help: "The ledger's database file.")
     var database: String

@@ -9,7 +9,12 @@ import WireJSON
 struct Rebuild: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Compute all projections anew from position 1, and exchange them in one step.",
-        discussion: "Example: replay rebuild ledger.sqlite. The server must be stopped: the ledger has one writer.")
+        discussion: """
+            Example: replay rebuild ledger.sqlite
+
+            The server must be stopped: the ledger has one writer. Exit codes: 0 rebuilt, whether or not anything differed, 1
+            the history is unsound and nothing was done, 2 unusable.
+            """)
 
     @OptionGroup var ledger: LedgerOptions
 

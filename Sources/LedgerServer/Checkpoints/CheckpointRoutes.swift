@@ -25,9 +25,10 @@ struct CheckpointRoutes: Sendable {
         return Self.text(note)
     }
 
-    /// The public keys, one a line. For anybody.
+    /// The public keys, one a line; a line that begins with `#` is none. For anybody.
     @Sendable func keys(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        Self.text((configuration?.publicKeys ?? []).map { "\($0)\n" }.joined())
+        let keys = configuration?.publicKeys.map { "\($0)\n" }.joined()
+        return Self.text(keys ?? "# No checkpoints are signed here.\n")
     }
 
     private static func text(_ text: String) -> Response {

@@ -49,6 +49,8 @@ struct ExportRoutes: Sendable {
         let total = try await seat.read { file in try Self.length(Exporter(file, order)) }
         guard first < total else {
             headers[.contentRange] = "bytes */\(total)"
+            headers[.contentType] = nil
+            headers[.contentDisposition] = nil
             return Response(status: .rangeNotSatisfiable, headers: headers)
         }
         headers[.contentRange] = "bytes \(first)-\(total - 1)/\(total)"

@@ -6,7 +6,7 @@ import Ledger
 import LedgerSQLite
 import NIOCore
 import Projections
-import ServiceLifecycle
+import Synchronization
 import WireJSON
 
 /// `/v1/ledger`: the events for programs that follow them, and explanations of charges.
@@ -16,6 +16,14 @@ struct LedgerRoutes: Sendable {
     let registry: RequestRegistry
 
     private static let maximumLimit = 1000
+    /// Whether the client of a live feed may have left.
+    private final class Presence: Sendable {
+        private let leaving = Atomic(false)
+
+        var isLeaving: Bool { leaving.load(ordering: .relaxed) }
+        func leave() { leaving.store(true, ordering: .relaxed) }
+    }
+
     /// How long a live feed is silent at most: proxies end connections on which nothing comes.
     private static let heartbeat = Duration.seconds(15)
     private static let look = Duration.milliseconds(200)
@@ -56,7 +64,7 @@ struct LedgerRoutes: Sendable {
         let resumed = isLive ? HTTPField.Name("Last-Event-ID").flatMap { request.headers[$0] } : nil
         let after = try Self.number(resumed ?? request.query("after"), "after", in: 0...Int64.max) ?? 0
         let limit = try Self.number(request.query("limit"), "limit", in: 1...Int64(Self.maximumLimit)) ?? 100
-        if isLive { return try stream(after: after) }
+        if isLive { return try stream(after: after, context) }
         let (events, head) = try await desk.read { try $0.feed(after: after, limit: Int(limit)) }
         return Response.json { json in
             json.beginObject()
@@ -81,9 +89,11 @@ struct LedgerRoutes: Sendable {
         return number
     }
 
-    private func stream(after: Int64) throws -> Response {
+    private func stream(after: Int64, _ context: GatewayContext) throws -> Response {
         guard let seat = try desk.seat() else { throw GatewayError.deskIsFull }
         let registry = registry
+        let presence = Presence()
+        context.channel.whenClientInputCloses { presence.leave() }
         let body = ResponseBody { writer in
             var position = after
             var silentSince = ContinuousClock.now
@@ -101,7 +111,9 @@ struct LedgerRoutes: Sendable {
                     try await writer.write(buffer)
                     silentSince = .now
                 } else {
-                    if ContinuousClock.now - silentSince >= Self.heartbeat {
+                    // Whoever sends no more may have gone: the next write tells.
+                    let patience = presence.isLeaving ? Self.look : Self.heartbeat
+                    if ContinuousClock.now - silentSince >= patience {
                         try await writer.write(ByteBuffer(string: ": nothing new\n\n"))
                         silentSince = .now
                     }

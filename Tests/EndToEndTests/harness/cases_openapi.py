@@ -30,15 +30,16 @@ NOT_FOR_MASTER = {
     "DELETE /v1/auth/sessions/{id}", "GET /v1/keys/{id}", "PATCH /v1/keys/{id}", "DELETE /v1/keys/{id}", "GET /v1/budgets/{id}", "PATCH /v1/budgets/{id}",
     "DELETE /v1/budgets/{id}", "PATCH /v1/billing/subscription/{user_id}", "POST /v1/ledger/charges/{id}/reverse", "POST /v1/billing/deliveries/{id}/retry",
     "POST /v1/billing/deliveries/{id}/resolve", "POST /v1/webhooks/{provider}", "GET /openapi.yaml",
-    "GET /v1/keys/{id}/limits", "PUT /v1/keys/{id}/limits", "GET /v1/users/{id}/webhook", "DELETE /v1/users/{id}/webhook",
+    "GET /v1/ledger/charges/{id}/explain", "GET /v1/ledger/checkpoint", "GET /v1/keys/{id}/limits", "PUT /v1/keys/{id}/limits", "GET /v1/users/{id}/webhook", "DELETE /v1/users/{id}/webhook",
 }
 OPEN = {
     "GET /health", "GET /health/liveness", "GET /health/readiness", "GET /.well-known/jwks.json", "GET /v1/pricing", "GET /v1/pricing/{model_key}", "GET /v1/billing/plans",
-    "GET /v1/billing/products",
+    "GET /v1/billing/products", "GET /v1/ledger/keys",
 }
 #: What a user's key is for.
 OWN = {
     "GET /v1/profile", "GET /v1/profile/balance", "GET /v1/profile/usage", "GET /v1/profile/keys", "GET /v1/profile/logs", "GET /v1/profile/payments", "GET /v1/profile/limits",
+    "GET /v1/profile/statement",
     "GET /v1/auth/me", "GET /v1/auth/sessions", "GET /v1/models", "POST /v1/chat/completions", "POST /v1/messages", "POST /v1/responses", "POST /v1/embeddings",
     "POST /v1/billing/checkout",
 }

@@ -184,7 +184,8 @@ class Walk:
     def kind_of(route: Route, status: int) -> str:
         if status != 200:
             return "application/json"
-        return {"/openapi.yaml": "application/yaml", "/v1/auth/login": "text/html"}.get(route.path if route.method == "GET" else "", "application/json")
+        kinds = {"/openapi.yaml": "application/yaml", "/v1/auth/login": "text/html", "/v1/ledger/keys": "text/plain", "/v1/exports/{kind}": "text/csv"}
+        return kinds.get(route.path if route.method == "GET" else "", "application/json")
 
     def names_only(self, response: wire.Response, person: Person) -> None:
         """An answer is about this person and not about the other."""

@@ -20,7 +20,7 @@ async def desk_routes(c: Contract) -> None:
 async def explanations(c: Contract) -> None:
     key = await c.gateway.user("explained", "5")
     request = (await c.gateway.answer(key, "up:finish", max_tokens=9)).header("x-request-id")
-    found = await c.ok("GET", EXPLAIN, Open(request_id=request, account="explained", model="up:finish", consistent=True, balance_before="5"), params={"id": request}, key=key)
+    found = await c.ok("GET", EXPLAIN, Open({"request_id": request, "account": "explained", "model": "up:finish", "consistent": True, "balance_before": "5"}), params={"id": request}, key=key)
     await c.ok("GET", EXPLAIN, found, params={"id": request})
     await c.call("GET", EXPLAIN, 200, params={"id": request}, headers={"accept": "text/plain"}, kind="text/plain")
     for name in ("req_unheard-of", "%F0%9F%92%B8"):
@@ -44,7 +44,7 @@ async def events(c: Contract) -> None:
 async def checkpoints(c: Contract) -> None:
     # None are configured here; where they are, is in the cases of proofs.
     response = await c.call("GET", KEYS, 200, key=None, kind="text/plain")
-    c.check.equal(response.body, b"", "the keys")
+    c.check.equal(response.body, b"# No checkpoints are signed here.\n", "the keys")
     await c.refused("GET", CHECKPOINT, 404, "checkpoint_not_found", "No checkpoint has been signed yet")
 
 
@@ -74,7 +74,7 @@ async def exports(c: Contract) -> None:
 
 async def statements(c: Contract) -> None:
     key = await c.gateway.user("stated", "5")
-    await c.ok("GET", STATEMENT, Open(account="stated", opening="0", granted="5", closing="5", balanced=True), key=key)
+    await c.ok("GET", STATEMENT, Open({"account": "stated", "opening": "0", "granted": "5", "closing": "5", "balanced": True}), key=key)
     for form, kind in {"csv": "text/csv", "text": "text/plain", "html": "text/html"}.items():
         await c.call("GET", STATEMENT, 200, query={"format": form}, key=key, kind=kind)
     await c.refused("GET", STATEMENT, 404, "statement_not_found", TEXT, query={"month": "2001-01"}, key=key)

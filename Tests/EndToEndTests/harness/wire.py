@@ -115,6 +115,8 @@ class Exchange:
         self._writer: asyncio.StreamWriter | None = None
 
     async def send(self) -> "Exchange":
+        if self._writer is not None:
+            return self
         try:
             if self.receive_buffer is None:
                 self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port, limit=2**22)
