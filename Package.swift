@@ -108,6 +108,8 @@ let package = Package(
             name: "Fuzzing", dependencies: ["Ledger", "Metering", "Translation"], path: "Tests/Fuzzing",
             swiftSettings: strict),
         .testTarget(name: "LedgerTests", dependencies: ["Ledger", "WireJSON", "Fuzzing"], swiftSettings: strict),
+        .testTarget(
+            name: "ProjectionsTests", dependencies: ["Projections", "Ledger", "WireJSON"], swiftSettings: strict),
         .testTarget(name: "MeteringTests", dependencies: ["Metering", "Ledger", "WireJSON"], swiftSettings: strict),
         .testTarget(
             name: "TranslationTests", dependencies: ["Translation", "Metering", "Ledger", "WireJSON", "Fuzzing"],
@@ -141,7 +143,8 @@ let package = Package(
         .testTarget(
             name: "LedgerServerTests",
             dependencies: [
-                "LedgerServer", "Ledger", "LedgerSQLite", "Metering", "Projections", "Auditing", "Fuzzing", "OldGateway",
+                "LedgerServer", "Ledger", "LedgerSQLite", "Metering", "Projections", "Auditing", "Fuzzing",
+                "OldGateway",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOHTTP1", package: "swift-nio"),

@@ -31,7 +31,8 @@ struct EndToEndTests {
         "login_link_key", "login_discord", "login_linking", "portal_login", "tokens", "refresh", "sessions",
         "login_limits", "login_secrets", "login_crash", "login_sdk", "security_log", "login_by_the_operator",
         "login_looking_ahead", "login_hostile_ends",
-        "auditing", "verify_passes", "proofs", "key_rotation", "erasure", "backup_restore", "event_feed", "help_examples",
+        "auditing", "verify_passes", "proofs", "key_rotation", "erasure", "backup_restore", "event_feed",
+        "help_examples",
         "contract", "old_config", "rights", "openapi",
     ]
 

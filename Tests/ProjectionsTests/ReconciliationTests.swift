@@ -1,0 +1,114 @@
+import Ledger
+import Projections
+import Testing
+
+/// A provider's export against our charges: what is the same, what midnight explains, and what is neither.
+@Suite("Reconciling")
+struct ReconciliationTests {
+    static let noon = Timestamp(iso8601: "2026-03-10T12:00:00Z") ?? Timestamp(microseconds: 0)
+
+    static func charge(
+        _ number: Int, at instant: Timestamp, prompt: Int64 = 100, completion: Int64 = 10, model: String = "openai:m",
+        served: String? = nil
+    ) throws -> RecordedEvent {
+        let usage = try #require(Usage(prompt: prompt, completion: completion))
+        let request = try #require(RequestID(rawValue: "req_\(number)"))
+        let data = """
+            {"request":"\(request)","model":"\(model)","endpoint":"/v1/chat/completions","outcome":"finished",\
+            \(served.map { "\"served_model\":\"\($0)\"," } ?? "")"prompt_tokens":\(usage.prompt),"cached_tokens":0,\
+            "cache_write_tokens":0,"cache_write_1h_tokens":0,"completion_tokens":\(usage.completion),"estimated":false,\
+            "price":{"version":0,"input":0,"output":0},"micro_credits_per_usd":10000000,"cost_pico_usd":0,"credits":0,\
+            "allocations":[],"shortfall":0,"balance":0}
+            """
+        let event = try LedgerEvent(type: "request_charged.v1", data: Array(data.utf8))
+        let account = try #require(AccountID(rawValue: "alice"))
+        return RecordedEvent(
+            position: Int64(number), account: account, version: Int64(number), recordedAt: instant,
+            effectiveAt: instant,
+            key: "settle:\(request)", event: event)
+    }
+
+    static func verdicts(
+        _ csv: String, _ charges: [RecordedEvent], partsPerMillion: Int64 = 0
+    ) throws -> [String] {
+        let usage = try ProviderUsage(Array(csv.utf8), from: .openai)
+        var reconciliation = Reconciliation(provider: "openai", with: usage, partsPerMillion: partsPerMillion)
+        for charge in charges { reconciliation.add(charge) }
+        return reconciliation.lines().map {
+            "\(Timestamp.text(day: $0.key.day)) \($0.key.model) \($0.verdict.rawValue)"
+        }
+    }
+
+    static let head = "date,model,requests,input_tokens,output_tokens\n"
+
+    @Test("equal, off by one, tolerated, only there and only here")
+    func verdicts() throws {
+        let charges = try [Self.charge(1, at: Self.noon), Self.charge(2, at: Self.noon)]
+        func found(_ rows: String, _ tolerated: Int64 = 0) throws -> [String] {
+            try Self.verdicts(Self.head + rows, charges, partsPerMillion: tolerated)
+        }
+        #expect(try found("2026-03-10,m,2,200,20\n") == ["2026-03-10 m equal"])
+        #expect(try found("2026-03-10,m,2,201,20\n") == ["2026-03-10 m differs"])
+        #expect(try found("2026-03-10,m,2,201,20\n", 10_000) == ["2026-03-10 m tolerated"])
+        #expect(try found("2026-03-10,m,3,200,20\n", 10_000) == ["2026-03-10 m differs"])
+        #expect(try found("2026-03-10,n,1,1,1\n") == ["2026-03-10 m only_here", "2026-03-10 n only_there"])
+        // Other days than those of the file are not looked at.
+        #expect(try found("2026-03-11,m,0,0,0\n") == ["2026-03-11 m only_there"])
+    }
+
+    @Test("what was settled right after midnight may have been counted the day before, and nothing else may")
+    func midnight() throws {
+        let midnight = try #require(Timestamp(iso8601: "2026-03-11T00:00:00Z"))
+        let charges = try [
+            Self.charge(1, at: Self.noon), Self.charge(2, at: midnight.advanced(bySeconds: 5)),
+            Self.charge(3, at: midnight.advanced(bySeconds: 7200)),
+        ]
+        let there = Self.head + "2026-03-10,m,2,200,20\n2026-03-11,m,1,100,10\n"
+        #expect(try Self.verdicts(there, charges) == ["2026-03-10 m midnight", "2026-03-11 m midnight"])
+        let late = try [
+            Self.charge(1, at: Self.noon), Self.charge(2, at: midnight.advanced(bySeconds: 901)),
+            Self.charge(3, at: midnight.advanced(bySeconds: 7200)),
+        ]
+        #expect(try Self.verdicts(there, late) == ["2026-03-10 m differs", "2026-03-11 m differs"])
+    }
+
+    @Test("a model is the one that answered, where the file knows it, and else the one that was asked for")
+    func names() throws {
+        let charges = try [
+            Self.charge(1, at: Self.noon, served: "m-2026-01-01"), Self.charge(2, at: Self.noon, served: "unknown"),
+            Self.charge(3, at: Self.noon, model: "other:m"),
+        ]
+        let there = Self.head + "2026-03-10,m,1,100,10\n2026-03-10,m-2026-01-01,1,100,10\n"
+        #expect(
+            try Self.verdicts(there, charges) == ["2026-03-10 m equal", "2026-03-10 m-2026-01-01 equal"])
+    }
+
+    @Test("days are read as providers write them")
+    func days() throws {
+        let charges = try [Self.charge(1, at: Self.noon)]
+        for (head, day) in [
+            ("start_time_iso", "2026-03-10T00:00:00+00:00"), ("start_time", "1773100800"),
+            ("start_time_iso", "2026-03-10 00:00:00"),
+            ("date", "2026-03-10"),
+        ] {
+            let csv =
+                "\u{FEFF}\(head),Model,num_model_requests,input_tokens,input_cached_tokens,output_tokens\r\n\(day),m,1.0,100.0,0.0,10\r\n\r\n"
+            #expect(try Self.verdicts(csv, charges) == ["2026-03-10 m equal"], "\(day)")
+        }
+    }
+
+    @Test(
+        "what is no table, or has not the columns, is told with its line",
+        arguments: [
+            "", "\n", "date,model\n", "date,model,input_tokens,output_tokens\n2026-03-10,m,1\n",
+            "date,model,input_tokens,output_tokens\n2026-03-10,m,x,1\n",
+            "date,model,input_tokens,output_tokens\n2026-03-10,m,1.5,1\n",
+            "date,model,input_tokens,output_tokens\n2026-03-10,m,-1,1\n",
+            "date,model,input_tokens,output_tokens\nx,m,1,1\n",
+            "date,model,input_tokens,output_tokens\n2026-03-10,m,99999999999999999999,1\n",
+            "date,model,input_tokens,output_tokens\n\"2026-03-10,m,1,1\n",
+        ])
+    func broken(csv: String) {
+        #expect(throws: CSVReader.Problem.self) { try ProviderUsage(Array(csv.utf8), from: .openai) }
+    }
+}
