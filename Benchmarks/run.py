@@ -36,7 +36,7 @@ SERVER = HERE.parent / ".build-release/release/LedgerServer"
 REPLAY = HERE.parent / ".build-release/release/replay"
 LEDGER_BENCH = HERE / ".build/release/LedgerBench"
 NATIVE = HERE / ".build-native"
-PARTS = ("charges", "verify", "streams", "proxy", "metering", "sweep")
+PARTS = ("charges", "verify", "exports", "streams", "proxy", "metering", "sweep")
 
 ACCOUNTS = 10_000
 MASTER_KEY = "bench-master-key"
@@ -389,6 +389,45 @@ class Benchmark:
         self.remove(ledger)
         return meter.finish(part)
 
+    # MARK: 3. Exports
+
+    def exports(self) -> Part:
+        requests = 100_000 if self.quick else 500_000
+        part = Part(
+            "3. replay export of a whole ledger", ["", "rows /s", "sqlite3's CSV of the events, rows /s", "ratio (least–greatest)", "peak MB", "aim"])
+        meter = Meter()
+        ledger = self.folder / "exported.sqlite"
+        shutil.copyfile(self.prepared(), ledger)
+        self.run([LEDGER_BENCH, "charges", ledger, requests, 256], seconds=900)
+
+        def timed(*command: object) -> Ended:
+            # To a device that takes everything: what is measured is the making of the rows.
+            return self.run(["sh", "-c", 'exec "$@" > /dev/null', "sh", *command], seconds=900)
+
+        def baseline() -> float:
+            ended = timed("sqlite3", "-csv", ledger, "SELECT * FROM events WHERE type = 'request_charged.v1'")
+            return requests / ended.seconds
+
+        # A charge is a row of usage and of charges, and two of the journal.
+        for kind, form, rows in (("usage", "csv", 1), ("usage", "jsonl", 1), ("charges", "csv", 1), ("journal", "csv", 2)):
+            peaks: list[float] = []
+
+            def ours() -> float:
+                ended = timed(REPLAY, "export", kind, ledger, "--format", form)
+                peaks.append(ended.peak_kilobytes / 1024)
+                return rows * requests / ended.seconds
+
+            pairs = list(self.taking_turns(ours, baseline))
+            rate, other = (statistics.median(pair[side] for pair in pairs) for side in (0, 1))
+            part.rows.append([
+                f"{kind} as {form}", f"{rate:,.0f}", f"{other:,.0f}", spread([mine / theirs for mine, theirs in pairs]), f"{max(peaks):.1f}",
+                judged(">= 300,000", rate >= 300_000)])
+            part.figures[f"{kind} {form}"] = {"rows_per_second_ours_and_baseline": pairs, "peak_megabytes": peaks}
+        part.notes += [
+            f"{requests:,} charges, as many holds that lead to no row. sqlite3 writes the charges' events as they are stored, and makes nothing of them."]
+        self.remove(ledger)
+        return meter.finish(part)
+
     # MARK: The gateway
 
     @contextmanager
@@ -456,12 +495,12 @@ limits:
             raise Failed(f"{figures['errors']} of {requests} requests failed")
         return figures, ended
 
-    # MARK: 3. Held streams
+    # MARK: 4. Held streams
 
     def streams(self) -> Part:
         count = 500 if self.quick else 2_000
         part = Part(
-            f"3. {count:,} streams held open at once through the gateway",
+            f"4. {count:,} streams held open at once through the gateway",
             ["", "without them", "with them", "difference (least–greatest)", "aim"])
         meter = Meter()
         before, held, alone, beside = [], [], [], []
@@ -495,11 +534,11 @@ limits:
             "first_byte_p50_ms_alone": alone, "first_byte_p50_ms_beside": beside}
         return meter.finish(part)
 
-    # MARK: 4. Proxied requests
+    # MARK: 5. Proxied requests
 
     def proxy(self) -> Part:
         part = Part(
-            "4. Proxied requests: client, gateway, upstream; the same load straight to the upstream",
+            "5. Proxied requests: client, gateway, upstream; the same load straight to the upstream",
             ["load", "rps", "first byte p50", "p99 ms", "total p50", "p99 ms", "added p50: first byte", "total", "aim"])
         meter = Meter()
         shares: list[list[float]] = []
@@ -559,7 +598,7 @@ limits:
     def metering(self) -> Part:
         """The bytes of each format's stream through the meter, on one core."""
         part = Part(
-            "5. metering streams on one core, in MB/s",
+            "6. metering streams on one core, in MB/s",
             ["", "metered", "without usage chunk", "translated", "only copied", "only split", "metered ÷ split", "aim"])
         meter = Meter()
         rounds = [
@@ -585,7 +624,7 @@ limits:
         """What is due in some of many accounts, and the charges that are made beside it."""
         accounts, due = (50_000, 2_000) if self.quick else (1_000_000, 10_000)
         part = Part(
-            f"6. a sweep of {accounts:,} accounts, of which {due:,} are due, beside charges by 8 callers",
+            f"7. a sweep of {accounts:,} accounts, of which {due:,} are due, beside charges by 8 callers",
             ["", "alone", "beside the sweep", "beside ÷ alone", "aim"])
         meter = Meter()
         rounds = []
@@ -759,7 +798,7 @@ def main() -> int:
             lines.append(f"{mode}{benchmark.rounds} rounds; medians; ratios and differences are medians over the rounds' pairs")
             print("\n".join(lines), flush=True)
             steps = dict(zip(PARTS, (
-                benchmark.charges, benchmark.verification, benchmark.streams, benchmark.proxy, benchmark.metering,
+                benchmark.charges, benchmark.verification, benchmark.exports, benchmark.streams, benchmark.proxy, benchmark.metering,
                 benchmark.sweep)))
             results = {}
             for step in (step for step in PARTS if step in options.only):

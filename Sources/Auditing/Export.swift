@@ -52,7 +52,7 @@ public struct Exporter: Sendable {
     private let file: LedgerFile
     /// The last position that was read, and the last to be read.
     private var position: Int64
-    public let last: Int64
+    public private(set) var last: Int64
     private var output: Output
     private var grants = GrantCache()
     private var isFinished = false
@@ -98,14 +98,19 @@ public struct Exporter: Sendable {
     }
 
     /// A part of a table's export: the rows of the events behind a position and up to another, without a head.
-    fileprivate init(
-        part table: EventTable, _ format: TableFormat, _ file: LedgerFile, after first: Int64, through last: Int64
-    ) {
+    fileprivate init(part table: EventTable, _ format: TableFormat, _ file: LedgerFile) {
         self.file = file
-        self.last = last
-        position = first
+        last = 0
+        position = 0
         lastDay = 0
         output = .table(table, TableWriter(format, table.columns, withHead: false))
+    }
+
+    /// Goes on with another part; what is known of grants stays.
+    fileprivate mutating func begin(after first: Int64, through last: Int64) {
+        position = first
+        self.last = last
+        isFinished = false
     }
 
     /// How many rows or entries have been written.
@@ -292,23 +297,21 @@ public enum ParallelExport {
     private final class Lane: Sendable {
         private let queue = DispatchQueue(label: "replay.export", qos: .userInitiated)
         private let result = Mutex<Result<[UInt8], any Error>>(.success([]))
-        private let file: LedgerFile
-        private let table: EventTable
-        private let format: TableFormat
+        private let exporter: Mutex<Exporter>
 
         init(_ file: LedgerFile, _ table: EventTable, _ format: TableFormat) {
-            self.file = file
-            self.table = table
-            self.format = format
+            exporter = Mutex(Exporter(part: table, format, file))
         }
 
         func begin(after first: Int64, through last: Int64) {
             queue.async { [self] in
                 let made = Result<[UInt8], any Error> {
-                    var part = Exporter(part: table, format, file, after: first, through: last)
-                    var bytes: [UInt8] = []
-                    while let piece = try part.next() { bytes += piece }
-                    return bytes
+                    try exporter.withLock { part in
+                        part.begin(after: first, through: last)
+                        var bytes: [UInt8] = []
+                        while let piece = try part.next() { bytes += piece }
+                        return bytes
+                    }
                 }
                 result.withLock { $0 = made }
             }

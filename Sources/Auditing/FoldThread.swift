@@ -15,16 +15,15 @@ extension CanonicalEvents {
     var isFull: Bool { count >= Self.maximumRows || byteCount >= Self.maximumBytes }
 
     /// Each event, or what is wrong with its encoding.
-    func forEachDecoded(_ body: (Result<RecordedEvent, Finding>) -> Void) {
+    func forEachDecoded(_ body: (RecordedEvent) -> Void, else report: (Finding) -> Void) {
         forEach { row in
             do throws(EventCodingError) {
-                body(.success(try row.decoded()))
+                body(try row.decoded())
             } catch {
-                body(
-                    .failure(
-                        Finding(
-                            position: row.position, account: String(decoding: row.account, as: UTF8.self),
-                            check: .encoding, detail: error.description)))
+                report(
+                    Finding(
+                        position: row.position, account: String(decoding: row.account, as: UTF8.self),
+                        check: .encoding, detail: error.description))
             }
         }
     }
@@ -75,14 +74,14 @@ final class FoldThread: Sendable {
     /// waiting for room: so both are busy, whatever the machine.
     func send(_ batch: consuming CanonicalEvents) -> CanonicalEvents {
         if isAlone {
-            state.withLock { state in batch.forEachDecoded { state.fold($0, finishedDays) } }
+            fold(batch)
             batch.removeAll()
             return batch
         }
         if room.wait(timeout: .now()) == .success {
             let batch = batch
             queue.async {
-                self.state.withLock { state in batch.forEachDecoded { state.fold($0, self.finishedDays) } }
+                self.fold(batch)
                 self.spare.withLock { $0.append(batch) }
                 self.room.signal()
             }
@@ -90,18 +89,36 @@ final class FoldThread: Sendable {
             next.removeAll()
             return next
         }
-        var events: [Result<RecordedEvent, Finding>] = []
+        var events: [RecordedEvent] = []
+        var findings: [Finding] = []
         events.reserveCapacity(batch.count)
-        batch.forEachDecoded { events.append($0) }
+        batch.forEachDecoded {
+            events.append($0)
+        } else: {
+            findings.append($0)
+        }
         room.wait()
-        queue.async { [events] in
+        queue.async { [events, findings] in
             self.state.withLock { state in
+                for finding in findings { state.report(finding) }
                 for event in events { state.fold(event, self.finishedDays) }
             }
             self.room.signal()
         }
         batch.removeAll()
         return batch
+    }
+
+    private func fold(_ batch: borrowing CanonicalEvents) {
+        state.withLock { state in
+            var findings: [Finding] = []
+            batch.forEachDecoded {
+                state.fold($0, finishedDays)
+            } else: {
+                findings.append($0)
+            }
+            for finding in findings { state.report(finding) }
+        }
     }
 
     /// The sums of the days that have been folded to their end since this was last asked.
@@ -158,21 +175,17 @@ private struct FoldState {
     }
 
     mutating func fold(
-        _ event: Result<RecordedEvent, Finding>, _ finishedDays: borrowing Mutex<[UsageDay.Key: UsageDay]>
+        _ event: RecordedEvent, _ finishedDays: borrowing Mutex<[UsageDay.Key: UsageDay]>
     ) {
-        switch event {
-        case .success(let event):
-            if event.position <= trusted {
-                auditor.apply(event)
-            } else if let finding = auditor.check(event) {
-                report(finding)
-            }
-            compare(event, finishedDays)
-        case .failure(let finding): report(finding)
+        if event.position <= trusted {
+            auditor.apply(event)
+        } else if let finding = auditor.check(event) {
+            report(finding)
         }
+        compare(event, finishedDays)
     }
 
-    private mutating func report(_ finding: Finding) {
+    mutating func report(_ finding: Finding) {
         if result.findings.count < Verification.findingLimit {
             result.findings.append(finding)
         } else {
