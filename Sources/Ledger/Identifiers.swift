@@ -23,7 +23,7 @@ public struct AccountID: RawRepresentable, Hashable, Sendable, CustomStringConve
 
     public static func == (left: AccountID, right: AccountID) -> Bool {
         var (left, right) = (left.rawValue, right.rawValue)
-        return left.withUTF8 { left in right.withUTF8 { left.elementsEqual($0) } }
+        return left.withUTF8 { left in right.withUTF8 { $0.isSame(as: left) } }
     }
 
     public func hash(into hasher: inout Hasher) {

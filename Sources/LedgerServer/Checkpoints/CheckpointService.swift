@@ -101,7 +101,9 @@ struct CheckpointService: Service {
             let size = try view.head().position
             return (size, size < checkpoint.size ? nil : try view.tree().root(of: checkpoint.size))
         }
-        guard let (size, root) = found else { return }
+        guard let (size, root) = found else {
+            throw ConfigurationError("the ledger cannot be held against \(newest) in it", key: "checkpoints.directory")
+        }
         if root == checkpoint.root { return }
         throw ConfigurationError(
             size < checkpoint.size

@@ -27,11 +27,11 @@ struct ExportRoutes: Sendable {
         guard let seat = try desk.seat() else { throw GatewayError.deskIsFull }
         let range = Self.firstByte(request)
         let asked = try Self.order(request, kind: kind)
-        let started = try await seat.read { file in
+        let (reading, last, hash) = try await seat.read { file in
             let exporter = try Exporter(file, asked.order(through: asked.through))
-            return (exporter.last, try file.snapshot { try $0.hash(at: max(1, exporter.last)) })
+            let hash = try file.snapshot { try $0.hash(at: max(1, exporter.last)) }
+            return (Reading(exporter), exporter.last, hash)
         }
-        let (last, hash) = started
         // What is asked for again is the same, as long as the ledger is.
         let tag =
             "\"\(kind)-\(asked.format)-\(asked.detail)-\(asked.from?.microseconds ?? 0)-\(last)-\(hash?.description.prefix(16) ?? "")\""
@@ -44,7 +44,7 @@ struct ExportRoutes: Sendable {
         // A range of something else would be no part of what the client has (RFC 9110, section 13.1.5).
         let isSame = request.headers[.ifRange].map { $0 == tag } ?? (asked.through != nil || asked.to != nil)
         guard let first = range, isSame else {
-            return Response(status: .ok, headers: headers, body: Self.body(seat, order, from: 0))
+            return Response(status: .ok, headers: headers, body: Self.body(seat, reading, from: 0))
         }
         let total = try await seat.read { file in try Self.length(Exporter(file, order)) }
         guard first < total else {
@@ -54,7 +54,7 @@ struct ExportRoutes: Sendable {
             return Response(status: .rangeNotSatisfiable, headers: headers)
         }
         headers[.contentRange] = "bytes \(first)-\(total - 1)/\(total)"
-        return Response(status: .partialContent, headers: headers, body: Self.body(seat, order, from: first))
+        return Response(status: .partialContent, headers: headers, body: Self.body(seat, reading, from: first))
     }
 
     /// What a request asks for.
@@ -142,9 +142,8 @@ struct ExportRoutes: Sendable {
     }
 
     /// The export from a byte on, read piece by piece as the client takes it.
-    private static func body(_ seat: LedgerDesk.Seat, _ order: ExportOrder, from first: Int64) -> ResponseBody {
+    private static func body(_ seat: LedgerDesk.Seat, _ reading: Reading, from first: Int64) -> ResponseBody {
         ResponseBody { writer in
-            let reading = try await seat.read { file in Reading(try Exporter(file, order)) }
             var skip = first
             while let piece = try await seat.read({ _ in try reading.next() }) {
                 let dropped = Int(min(skip, Int64(piece.count)))

@@ -10,7 +10,7 @@ extension CostLine.Kind {
         case .cached: "prompt tokens read from a cache"
         case .cacheWrite: "prompt tokens written to a five-minute cache"
         case .cacheWriteHour: "prompt tokens written to a one-hour cache"
-        case .completion: "output tokens, reasoning included"
+        case .completion: "output tokens (reasoning included)"
         case .search: "web searches"
         }
     }
