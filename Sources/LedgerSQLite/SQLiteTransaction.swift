@@ -40,7 +40,9 @@ final class SQLiteTransaction: EventTransaction {
             """
             INSERT INTO request_keys (account, key, body_hash, request, created_at, settled, content_type, body, charged,
                 balance)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            -- What becomes of a request is kept only where its admission still is: not of who was erased meanwhile.
+            SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10
+            WHERE ?6 = 0 OR EXISTS (SELECT 1 FROM request_keys WHERE account = ?1 AND key = ?2)
             ON CONFLICT (account, key) DO UPDATE SET body_hash = excluded.body_hash, request = excluded.request,
                 created_at = excluded.created_at, settled = excluded.settled, content_type = excluded.content_type,
                 body = excluded.body, charged = excluded.charged, balance = excluded.balance

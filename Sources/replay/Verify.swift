@@ -97,7 +97,7 @@ extension Verification {
         var lines: [String] = []
         lines.append(
             "events      \(events) in \(accounts) accounts, \(String(format: "%.2f", seconds)) s, \(rate) events/s")
-        for pass in passes {
+        for pass in passes where !pass.tables.isEmpty {
             lines.append("pass        \(pass.name): \(pass.rows) rows of \(pass.tables.joined(separator: ", "))")
         }
         lines.append("head        \(head.position):\(head.hash)")

@@ -32,8 +32,8 @@ public enum MerkleTree {
 
     /// The largest power of two below `count`, which is where a tree of more than one entry is split.
     static func split(_ count: Int64) -> Int64 {
-        precondition(count > 1, "a tree of one entry has no parts")
-        return 1 << Int64(63 - (count - 1).leadingZeroBitCount)
+        // A tree of one entry has no parts.
+        count < 2 ? 0 : 1 << Int64(63 - (count - 1).leadingZeroBitCount)
     }
 
     /// The root that an inclusion proof leads to; nil where the proof has not the length that the sizes demand (RFC 9162, section 2.1.3.2).

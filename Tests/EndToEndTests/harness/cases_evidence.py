@@ -287,7 +287,7 @@ PERSON = {"alias": "Persephone Unmistakable", "metadata": {"note": "lives-at-Unm
 @case
 async def erasure() -> None:
     """Who is erased leaves nothing behind but an account, and one event that it happened, also where kill -9 comes in between."""
-    async with World(["up:finish"]) as world:
+    async with World(["up:finish", "up:slow"]) as world:
         check, gateway = world.check, world.gateway
 
         async def made(user: str) -> None:
@@ -317,6 +317,16 @@ async def erasure() -> None:
         await gateway.wanted("POST", "/v1/users", {"user_id": "one"})
         check.equal((await gateway.api("DELETE", "/v1/users/one")).status, 204, "status of the next erasure")
         check.equal(len(await erased("one")), 2, "events of two people")
+        # A request that is under way ends, is charged, and leaves no answer behind.
+        await made("under-way")
+        late = asyncio.create_task(gateway.answer(await gateway.key("under-way"), "up:slow", max_tokens=9, headers={"idempotency-key": "Unmistakable-Late"}))
+
+        async def is_held() -> bool:
+            return (await gateway.balance("under-way"))["held"] != 0
+
+        await wire.eventually(is_held, "the request is under way", 10)
+        check.equal((await gateway.api("DELETE", "/v1/users/under-way")).status, 204, "status of the erasure beside a request")
+        await asyncio.gather(late, return_exceptions=True)
         rng = random.Random(3)
         for number in range(8):
             user = f"crash-{number}"
