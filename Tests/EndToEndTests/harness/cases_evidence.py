@@ -287,7 +287,7 @@ PERSON = {"alias": "Persephone Unmistakable", "metadata": {"note": "lives-at-Unm
 @case
 async def erasure() -> None:
     """Who is erased leaves nothing behind but an account, and one event that it happened, also where kill -9 comes in between."""
-    async with World(["up:finish", "up:slow"]) as world:
+    async with World(["up:finish", "up:slow-auto"]) as world:
         check, gateway = world.check, world.gateway
 
         async def made(user: str) -> None:
@@ -319,7 +319,7 @@ async def erasure() -> None:
         check.equal(len(await erased("one")), 2, "events of two people")
         # A request that is under way ends, is charged, and leaves no answer behind.
         await made("under-way")
-        late = asyncio.create_task(gateway.answer(await gateway.key("under-way"), "up:slow", max_tokens=9, headers={"idempotency-key": "Unmistakable-Late"}))
+        late = asyncio.create_task(gateway.answer(await gateway.key("under-way"), "up:slow-auto", stream=True, headers={"idempotency-key": "Unmistakable-Late"}))
 
         async def is_held() -> bool:
             return (await gateway.balance("under-way"))["held"] != 0
