@@ -165,7 +165,10 @@ public struct Exporter: Sendable {
 
     private mutating func finish() -> [UInt8] {
         switch output {
-        case .table(_, var writer): return writer.take()
+        case .table(let table, var writer):
+            let rest = writer.take()
+            output = .table(table, writer)
+            return rest
         case .journal(var journal):
             journal.finish(lastDay: lastDay)
             return journal.take()

@@ -45,6 +45,8 @@ struct DeskTests {
         return bytes
     }
 
+    static func areEqual(_ left: [UInt8], _ right: [UInt8]) -> Bool { left == right }
+
     @Test("statements of all accounts and months add up, and each begins where the one before it ended")
     func statements() async throws {
         try await Self.withLedger { file, _ in
@@ -154,11 +156,12 @@ struct DeskTests {
     func exports(content: ExportOrder.Content) async throws {
         try await Self.withLedger { file, path in
             let whole = try Self.bytes(file, ExportOrder(content))
-            #expect(whole == (try Self.bytes(file, ExportOrder(content))))
+            #expect(Self.areEqual(whole, try Self.bytes(file, ExportOrder(content))))
             var parallel: [UInt8] = []
             try ParallelExport.run(
                 file, ExportOrder(content), jobs: 3, partEvents: 137, write: { parallel += $0 }, progress: { _, _ in })
-            #expect(parallel == whole)
+            // Not the bytes themselves: nobody wants to read them.
+            #expect(Self.areEqual(parallel, whole))
             let head = try file.snapshot { try $0.head() }
             let ledger = try SQLiteLedger(path: path)
             let writer = try LedgerWriter(
@@ -167,7 +170,7 @@ struct DeskTests {
             _ = try await writer.submit(Command(account: account, action: .open(plan: "FREE")))
             await writer.close()
             try ledger.close()
-            #expect(whole == (try Self.bytes(file, ExportOrder(content, through: head.position))))
+            #expect(Self.areEqual(whole, try Self.bytes(file, ExportOrder(content, through: head.position))))
             var month = Month(day: try #require(try Self.events(file).first).recordedAt.utcDay)
             var parts: [UInt8] = []
             while month.start <= head.recordedAt {
@@ -178,7 +181,7 @@ struct DeskTests {
                 parts += part
                 month = month.next
             }
-            #expect(parts == whole)
+            #expect(Self.areEqual(parts, whole))
         }
     }
 
