@@ -100,8 +100,16 @@ final class FoldThread: Sendable {
         room.wait()
         queue.async { [events, findings] in
             self.state.withLock { state in
+                // In the order of positions: the first of what is wrong is what matters.
+                var findings = findings[...]
+                for event in events {
+                    while let finding = findings.first, finding.position ?? .max < event.position {
+                        state.report(finding)
+                        findings.removeFirst()
+                    }
+                    state.fold(event, self.finishedDays)
+                }
                 for finding in findings { state.report(finding) }
-                for event in events { state.fold(event, self.finishedDays) }
             }
             self.room.signal()
         }
@@ -111,13 +119,11 @@ final class FoldThread: Sendable {
 
     private func fold(_ batch: borrowing CanonicalEvents) {
         state.withLock { state in
-            var findings: [Finding] = []
             batch.forEachDecoded {
                 state.fold($0, finishedDays)
             } else: {
-                findings.append($0)
+                state.report($0)
             }
-            for finding in findings { state.report(finding) }
         }
     }
 
