@@ -45,8 +45,8 @@ public struct ExportOrder: Hashable, Sendable {
 /// changed and the end is fixed in the beginning, the pieces fit together.
 public struct Exporter: Sendable {
     /// How many bytes a piece has at least, but for the last.
-    private static let pieceBytes = 1 << 16
-    /// How many events a piece reads at most.
+    private static let pieceBytes = 1 << 18
+    /// How many events a piece makes something of at most.
     private static let pieceEvents = 20_000
 
     private let file: LedgerFile
@@ -187,16 +187,20 @@ public struct Exporter: Sendable {
     private mutating func scan(through end: Int64, limit: Int) throws {
         let wanted = table
         var left = limit
+        var isAtEnd = true
         let (start, file) = (position, file)
         try file.snapshot { view in
-            try view.scan(after: start) { row, _ in
+            try view.scan(after: start, wanted: { wanted.concerns($0) }) { row, _ in
                 guard row.position <= end else { return false }
                 position = row.position
                 left -= 1
-                if wanted.concerns(row.type), row.account.first != 0x24 { try add(try row.decoded(), view) }
-                return left > 0 && count < Self.pieceBytes
+                try add(try row.decoded(), view)
+                isAtEnd = left > 0 && count < Self.pieceBytes
+                return isAtEnd
             }
         }
+        // What is left of the part concerns nobody.
+        if isAtEnd { position = end }
     }
 
     private var count: Int {

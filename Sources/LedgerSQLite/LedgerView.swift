@@ -51,9 +51,11 @@ public final class LedgerView {
 
     /// Gives each event's stored bytes and hash in the order of positions (of an account: of versions), until `body` says false.
     ///
-    /// The bytes are borrowed until `body` returns.
+    /// The bytes are borrowed until `body` returns. Events of types that are not `wanted`, by their stored names, are passed by, which is
+    /// cheaper than to look at them.
     public func scan(
         account: AccountID? = nil, after position: Int64 = 0,
+        wanted: ((UnsafeBufferPointer<UInt8>) -> Bool)? = nil,
         _ body: (StoredBytes, UnsafeRawBufferPointer) throws -> Bool
     ) throws {
         // The plus keeps SQLite from going through all positions instead of the account's (https://sqlite.org/queryplanner.html).
@@ -65,6 +67,7 @@ public final class LedgerView {
         if let account { statement.bind(account.rawValue, at: 2) }
         defer { statement.reset() }
         while try statement.step() {
+            if let wanted, !wanted(statement.bytes(3)) { continue }
             guard try body(statement.event, statement.eventHash) else { return }
         }
     }

@@ -50,8 +50,9 @@ struct Export: ParsableCommand {
 
     func run() throws {
         if columns { return write(describe()) }
-        let order = ExportOrder(
-            try content(), from: try instant(from, "--from"), to: try instant(to, "--to"))
+        let (start, end) = (try instant(from, "--from"), try instant(to, "--to"))
+        if let start, let end, start >= end { throw ValidationError("--from must be before --to") }
+        let order = ExportOrder(try content(), from: start, to: end)
         let file = try openLedger(database)
         var progress = ProgressLine()
         try usable {
