@@ -138,18 +138,19 @@ public struct JournalEntry: Sendable {
 
     /// Amounts of credits by account, in the order in which the accounts came.
     private struct Sums {
-        private var order: [JournalAccount] = []
-        private var amounts: [JournalAccount: Int128] = [:]
+        /// There are a handful at most, so they are looked through.
+        private var sums: [(account: JournalAccount, amount: Int128)] = []
 
         mutating func add(_ account: JournalAccount, _ amount: Int128) {
             if amount == 0 { return }
-            if amounts[account] == nil { order.append(account) }
-            amounts[account, default: 0] += amount
+            if let index = sums.firstIndex(where: { $0.account == account }) {
+                sums[index].amount += amount
+            } else {
+                sums.append((account, amount))
+            }
         }
 
-        var postings: [Posting] {
-            order.compactMap { account in amounts[account].flatMap { $0 == 0 ? nil : Posting(account, $0) } }
-        }
+        var postings: [Posting] { sums.compactMap { $0.amount == 0 ? nil : Posting($0.account, $0.amount) } }
     }
 }
 

@@ -148,25 +148,28 @@ extension [UInt8] {
     /// Appends `value / 10^fractionDigits` exactly, without trailing zeros, as ``Decimal64`` writes it; without building a text.
     mutating func append(decimal value: Int128, fractionDigits: Int) {
         if value < 0 { append(0x2D) }
-        var left = value.magnitude
+        // Nearly every figure fits into 64 bits, with which it goes much faster.
+        if let small = UInt64(exactly: value.magnitude) {
+            append(digitsOf: small, fractionDigits: fractionDigits)
+        } else {
+            append(digitsOf: value.magnitude, fractionDigits: fractionDigits)
+        }
+    }
+
+    private mutating func append(digitsOf number: some FixedWidthInteger & UnsignedInteger, fractionDigits: Int) {
+        var left = number
         let start = count
         // From the last digit on; the fraction's trailing zeros are never written.
         var isFraction = fractionDigits > 0
         var digits = 0
         while digits <= fractionDigits || left > 0 {
-            let digit: UInt8
-            if let small = UInt64(exactly: left) {
-                digit = UInt8(truncatingIfNeeded: small % 10)
-                left = UInt128(small / 10)
-            } else {
-                digit = UInt8(truncatingIfNeeded: left % 10)
-                left /= 10
-            }
+            let (quotient, digit) = left.quotientAndRemainder(dividingBy: 10)
+            left = quotient
             if digits == fractionDigits, isFraction {
                 if count > start { append(0x2E) }
                 isFraction = false
             }
-            if !isFraction || digit != 0 || count > start { append(0x30 + digit) }
+            if !isFraction || digit != 0 || count > start { append(0x30 + UInt8(truncatingIfNeeded: digit)) }
             digits += 1
         }
         self[start...].reverse()
