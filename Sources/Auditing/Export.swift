@@ -86,13 +86,10 @@ public struct Exporter: Sendable {
         switch order.content {
         case .table(let table, let format): output = .table(table, TableWriter(format, table.columns))
         case .journal(let format, let byEvent):
-            output = .journal(
-                JournalWriter(format, byEvent: byEvent, from: firstDay, opening: JournalBalances()))
-            let opening = try balances(before: first)
+            let opening = try Self.balances(file, before: first, &grants)
             output = .journal(JournalWriter(format, byEvent: byEvent, from: firstDay, opening: opening))
         case .rollForward(let format):
-            output = .rollForward(RollForward(), format)
-            let opening = try balances(before: first)
+            let opening = try Self.balances(file, before: first, &grants)
             output = .rollForward(RollForward(opening: opening), format)
         }
     }
@@ -236,26 +233,20 @@ public struct Exporter: Sendable {
     }
 
     /// What is on the journal's accounts before a position.
-    private mutating func balances(before first: Int64) throws -> JournalBalances {
+    private static func balances(
+        _ file: LedgerFile, before first: Int64, _ grants: inout GrantCache
+    ) throws -> JournalBalances {
         var balances = JournalBalances()
         guard first > 1 else { return balances }
-        var position: Int64 = 0
-        while position < first - 1 {
-            var left = Self.pieceEvents
-            let (start, file) = (position, file)
-            try file.snapshot { view in
-                try view.scan(after: start) { row, _ in
-                    guard row.position < first else { return false }
-                    position = row.position
-                    left -= 1
-                    guard EventTable.journal.concerns(row.type), row.account.first != 0x24 else { return left > 0 }
-                    let event = try row.decoded()
-                    grants.note(event)
-                    if let entry = try entry(event, view) { balances.add(entry.postings) }
-                    return left > 0
-                }
+        try file.snapshot { view in
+            try view.scan(wanted: { EventTable.journal.concerns($0) }) { row, _ in
+                guard row.position < first else { return false }
+                let event = try row.decoded()
+                grants.note(event)
+                let entry = try JournalEntry(event.event) { try grants.terms($0, of: event.account, view) }
+                if let entry { balances.add(entry.postings) }
+                return true
             }
-            if position == start { break }
         }
         return balances
     }
