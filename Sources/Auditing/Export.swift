@@ -110,15 +110,6 @@ public struct Exporter: Sendable {
         isFinished = false
     }
 
-    /// How many rows or entries have been written.
-    public var rows: Int64 {
-        switch output {
-        case .table(_, let table): table.rows
-        case .journal(let journal): journal.entries
-        case .rollForward(let forward, _): Int64(forward.spans.count * (RollForward.movements.count + 2))
-        }
-    }
-
     /// How many events have been read.
     public var read: Int64 { position }
 

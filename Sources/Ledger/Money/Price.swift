@@ -163,6 +163,11 @@ public struct CreditRate: Hashable, Sendable {
         guard cost >= 0 else { return nil }
         let (scaled, overflow) = cost.multipliedReportingOverflow(by: Int128(microsPerUSD))
         guard !overflow else { return nil }
+        // Nearly every charge fits into 64 bits, which divide many times faster.
+        if let small = Int64(exactly: scaled) {
+            let (quotient, remainder) = small.quotientAndRemainder(dividingBy: 1_000_000_000)
+            return Credits(nanos: remainder == 0 ? quotient : quotient + 1)
+        }
         let (quotient, remainder) = scaled.quotientAndRemainder(dividingBy: 1_000_000_000)
         guard let nanos = Int64(exactly: remainder == 0 ? quotient : quotient + 1) else { return nil }
         return Credits(nanos: nanos)

@@ -22,7 +22,6 @@ public struct JournalWriter: Sendable {
     private var day: Int64?
     private var sums: [JournalEntry.Kind: JournalBalances] = [:]
     private var counts: [JournalEntry.Kind: Int64] = [:]
-    public private(set) var entries: Int64 = 0
 
     /// Begins a journal on a UTC day with what is on the accounts then.
     public init(_ format: JournalFormat, byEvent: Bool, from day: Int64, opening: JournalBalances) {
@@ -124,7 +123,6 @@ public struct JournalWriter: Sendable {
     private mutating func write(
         _ day: Int64, _ narration: String, _ lines: [(JournalAccount, Commodity, Int128)]
     ) {
-        entries += 1
         switch format {
         case .hledger: line("\(Timestamp.text(day: day)) * \(narration)")
         case .beancount: line("\(Timestamp.text(day: day)) * \"\(narration)\"")

@@ -29,8 +29,6 @@ public struct TableWriter: Sendable {
     private var json: [UInt8] = []
     private var column = 0
     private var day: (number: Int64, text: [UInt8]) = (.min, [])
-    /// How many rows have been written.
-    public private(set) var rows: Int64 = 0
 
     /// Begins a table; CSV with its head.
     public init(_ format: TableFormat, _ columns: [TableColumn], withHead: Bool = true) {
@@ -52,7 +50,6 @@ public struct TableWriter: Sendable {
     }
 
     public mutating func endRow() {
-        rows += 1
         column = 0
         if format == .csv { return csv.endRow() }
         json.append(contentsOf: [0x7D, 0x0A])

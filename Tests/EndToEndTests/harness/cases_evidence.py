@@ -496,7 +496,7 @@ async def help_examples() -> None:
         (folder / "usage.csv").write_text("date,model,input_tokens,output_tokens\n2026-01-01,nothing,0,0\n")
         (folder / "charge.tlog-proof").write_bytes(run(REPLAY, "prove", gateway.database, "--charge", request)[1])
         events = [json.loads(line) for line in run(REPLAY, "events", gateway.database)[1].splitlines()]
-        months = {"2026-03": events[-1]["recorded_at"][:7]}
+        month = events[-1]["recorded_at"][:7]
         listed = run(REPLAY, "--help")[1].decode().partition("SUBCOMMANDS:")[2]
         names = re.findall(r"^  ([a-z-]+)", listed, re.M)
         check.that(len(names) >= 12, f"the subcommands are {names}")
@@ -512,8 +512,8 @@ async def help_examples() -> None:
             if name in ("serve", "import"):
                 continue
             line = " ".join(example[1].split()).replace("req_0000000000000000000000", request).replace("ledger.example.com+1a2b3c4d+AbCd…", public)
-            for written, here in months.items():
-                line = line.replace(written, here)
+            # A statement is of a month in which the account was open.
+            line = line.replace("--month 2026-03", f"--month {month}")
             ended = subprocess.run([str(binary), *shlex.split(line)[1:]], cwd=folder, capture_output=True, text=True, timeout=60)
             # The file of usage is of other days, and a balance may be asked for before the account was opened.
             allowed = {"reconcile": (0, 1), "balance": (0, 3)}.get(name, (0,))
