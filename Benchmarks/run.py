@@ -366,7 +366,7 @@ class Benchmark:
         size = ledger.stat().st_size
         part.rows.append([
             f"events/s, of {events:,}", f"{rate:,.0f}", f"{other_rate:,.0f}", spread(ratios),
-            judged(">= 0.50", statistics.median(ratios) >= 0.5)])
+            judged(">= 0.70", statistics.median(ratios) >= 0.7)])
         part.rows.append(["CPU µs an event, both threads", f"{cpu:.2f}", f"{other_cpu:.2f}", "", ""])
         self.run([REPLAY, "rebuild", ledger], seconds=900)
         followed = [rates(self.run([REPLAY, "verify", "--format", "json", ledger]))[0] for _ in range(self.rounds)]
