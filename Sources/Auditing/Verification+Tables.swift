@@ -19,7 +19,7 @@ extension Verification {
             ]
         ),
         ("request keys", ["request_keys"]),
-        ("messages", ["provider_subscriptions", "deliveries", "webhooks", "notices"]),
+        ("messages", ["provider_subscriptions", "provider_subscription_plans", "deliveries", "webhooks", "notices"]),
     ]
 
     /// The passes over ordinary tables; and what each of all passes has covered.

@@ -24,10 +24,12 @@ public struct Delivery: Hashable, Sendable {
     public var detail: String?
     public let receivedAt: Timestamp
     public var attempts: Int64
+    /// What it is about, in one text: messages that wait for each other are about the same.
+    public let subject: String?
 
     public init(
         id: String, provider: String, name: String, notice: String, status: Status, detail: String?,
-        receivedAt: Timestamp, attempts: Int64
+        receivedAt: Timestamp, attempts: Int64, subject: String? = nil
     ) {
         self.id = id
         self.provider = provider
@@ -37,6 +39,7 @@ public struct Delivery: Hashable, Sendable {
         self.detail = detail
         self.receivedAt = receivedAt
         self.attempts = attempts
+        self.subject = subject
     }
 }
 
@@ -71,20 +74,20 @@ public struct ProviderSubscription: Hashable, Sendable {
 }
 
 extension Directory {
-    private static let deliveryColumns = "id, provider, name, notice, status, detail, received_at, attempts"
+    private static let deliveryColumns = "id, provider, name, notice, status, detail, received_at, attempts, subject"
 
     /// Writes a delivery down where it is new; gives it as it is known.
     public func receive(_ delivery: Delivery) async throws -> Delivery {
         try await write { db in
             try db.execute(
                 sql: """
-                    INSERT INTO deliveries (id, provider, name, notice, status, detail, received_at, tried_at, attempts)
-                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
+                    INSERT INTO deliveries (id, provider, name, notice, status, detail, received_at, tried_at, attempts, subject)
+                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
                     """,
                 arguments: [
                     delivery.id, delivery.provider, delivery.name, delivery.notice, delivery.status.rawValue,
                     delivery.detail, delivery.receivedAt.microseconds, delivery.receivedAt.microseconds,
-                    delivery.attempts,
+                    delivery.attempts, delivery.subject,
                 ])
             return try Self.delivery(delivery.id, in: db) ?? delivery
         }
@@ -129,15 +132,32 @@ extension Directory {
         }
     }
 
-    /// Deliveries that wait, the oldest first.
+    /// Deliveries that wait, first those that were not tried for longest: so that all have their turn.
     public func waitingDeliveries(limit: Int) async throws -> [Delivery] {
         try await pool.read { db in
             try Row.fetchAll(
                 db,
                 sql: """
                     SELECT \(Self.deliveryColumns) FROM deliveries WHERE status = 'waiting'
-                    ORDER BY received_at, id LIMIT ?
+                    ORDER BY tried_at, id LIMIT ?
                     """, arguments: [limit]
+            ).map { Delivery(row: $0) }
+        }
+    }
+
+    /// Deliveries that wait and are about one of these, the oldest first.
+    public func waitingDeliveries(
+        about subjects: [String], of provider: String, limit: Int
+    ) async throws -> [Delivery] {
+        try await pool.read { db in
+            let places = Array(repeating: "?", count: subjects.count).joined(separator: ", ")
+            return try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT \(Self.deliveryColumns) FROM deliveries
+                    WHERE status = 'waiting' AND provider = ? AND subject IN (\(places))
+                    ORDER BY received_at, id LIMIT ?
+                    """, arguments: [provider] + StatementArguments(subjects) + [limit]
             ).map { Delivery(row: $0) }
         }
     }
@@ -174,9 +194,43 @@ extension Directory {
         }
     }
 
+    /// An account's subscriptions, at whatever provider.
+    public func subscriptions(of account: AccountID) async throws -> [ProviderSubscription] {
+        try await pool.read { db in
+            try Row.fetchAll(
+                db, sql: "SELECT * FROM provider_subscriptions WHERE account = ?", arguments: [account.rawValue]
+            ).compactMap { ProviderSubscription(row: $0) }
+        }
+    }
+
+    /// The plan that a subscription was on at an instant, as far as has been told; before anything was, its first. nil: none is known.
+    public func plan(of subscription: ProviderSubscription, at instant: Timestamp) async throws -> String? {
+        try await pool.read { db in
+            try String.fetchOne(
+                db,
+                sql: """
+                    SELECT plan FROM provider_subscription_plans WHERE provider = ?1 AND subscription = ?2
+                    ORDER BY told_at > ?3, CASE WHEN told_at > ?3 THEN told_at ELSE -told_at END LIMIT 1
+                    """,
+                arguments: [subscription.provider, subscription.id, instant.microseconds])
+        }
+    }
+
     /// Writes a subscription down, where nothing newer is known; whose it is never changes. Gives it as it is known then.
+    ///
+    /// On which plan it was at its instant is written down in any case.
     public func remember(_ subscription: ProviderSubscription) async throws -> ProviderSubscription {
         try await write { db in
+            if let plan = subscription.plan {
+                try db.execute(
+                    sql: """
+                        INSERT INTO provider_subscription_plans (provider, subscription, told_at, plan)
+                        VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET plan = excluded.plan
+                        """,
+                    arguments: [
+                        subscription.provider, subscription.id, subscription.changedAt.microseconds, plan,
+                    ])
+            }
             try db.execute(
                 sql: """
                     INSERT INTO provider_subscriptions (provider, subscription, account, plan, status, first_order,
@@ -216,7 +270,8 @@ extension Delivery {
         self.init(
             id: row["id"], provider: row["provider"], name: row["name"], notice: row["notice"],
             status: Status(rawValue: status) ?? .dead, detail: row["detail"],
-            receivedAt: Timestamp(microseconds: row["received_at"]), attempts: row["attempts"])
+            receivedAt: Timestamp(microseconds: row["received_at"]), attempts: row["attempts"],
+            subject: row["subject"])
     }
 }
 

@@ -55,7 +55,7 @@ enum Schema {
         }
     }
 
-    static let migrations: [String] = [ledgerV1, peopleV2, cyclesV3, proofsV4]
+    static let migrations: [String] = [ledgerV1, peopleV2, cyclesV3, proofsV4, shopV5]
 
     private static let ledgerV1 = """
         CREATE TABLE events (
@@ -413,5 +413,29 @@ enum Schema {
         CREATE INDEX signed_checkpoints_to_publish ON signed_checkpoints (size) WHERE published = 0;
         -- 1 from the moment at which a person is to be erased until nothing of them is left.
         ALTER TABLE users ADD COLUMN erase_pending INTEGER NOT NULL DEFAULT 0 CHECK (erase_pending IN (0, 1));
+        """
+
+    /// What invoices pay for, and what messages wait for.
+    private static let shopV5 = """
+        -- On which plan a subscription was when: an invoice pays for that of its own instant, however late it comes.
+        CREATE TABLE provider_subscription_plans (
+            provider TEXT NOT NULL,
+            subscription TEXT NOT NULL,
+            told_at INTEGER NOT NULL,
+            plan TEXT NOT NULL,
+            PRIMARY KEY (provider, subscription, told_at)
+        ) STRICT, WITHOUT ROWID;
+        INSERT INTO provider_subscription_plans (provider, subscription, told_at, plan)
+            SELECT provider, subscription, changed_at, plan FROM provider_subscriptions WHERE plan IS NOT NULL;
+        CREATE INDEX provider_subscriptions_by_account ON provider_subscriptions (account);
+        -- What a message is about: what waits for another is about the same.
+        ALTER TABLE deliveries ADD COLUMN subject TEXT;
+        UPDATE deliveries SET subject = CASE json_extract(notice, '$.kind')
+                WHEN 'order_paid' THEN 'order:' || json_extract(notice, '$.id')
+                WHEN 'order_refunded' THEN 'order:' || json_extract(notice, '$.id')
+                ELSE 'subscription:' || json_extract(notice, '$.subscription') END
+            WHERE status = 'waiting';
+        CREATE INDEX deliveries_waiting ON deliveries (provider, subject) WHERE status = 'waiting';
+        CREATE INDEX deliveries_in_turn ON deliveries (tried_at, id) WHERE status = 'waiting';
         """
 }

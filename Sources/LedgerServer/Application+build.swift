@@ -154,7 +154,6 @@ struct Gateway: Sendable {
         let sweep = RenewalSweep(
             writer: writer, balances: balances, batch: configuration.renewals.batch,
             clock: SystemClock.now)
-        RenewalRoutes(authenticator: authenticator, sweep: sweep).add(to: router)
         CorrectionRoutes(authenticator: authenticator, writer: writer, directory: directory, balances: balances).add(
             to: router)
         let paymentProviders = configuration.payments.map { LemonSqueezy(configuration: $0) }
@@ -162,6 +161,7 @@ struct Gateway: Sendable {
             providers: Dictionary(uniqueKeysWithValues: paymentProviders.map { ($0.name, $0) }), writer: writer,
             directory: directory, balances: balances, logger: logger)
         WebhookRoutes(authenticator: authenticator, directory: directory).add(to: router)
+        RenewalRoutes(authenticator: authenticator, sweep: sweep, inbox: inbox).add(to: router)
         PaymentRoutes(authenticator: authenticator, directory: directory, inbox: inbox).add(to: router)
         LedgerRoutes(authenticator: authenticator, desk: desk, registry: registry).add(to: router)
         ExportRoutes(authenticator: authenticator, desk: desk).add(to: router)

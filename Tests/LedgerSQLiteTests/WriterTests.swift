@@ -377,7 +377,7 @@ struct StoreTests {
         let store = try TestStore()
         try await store.withWriter { _, _ in }
         try await DatabaseQueue(path: store.path).write { try $0.execute(sql: "PRAGMA user_version = 99") }
-        #expect(throws: LedgerOpenError.newerSchema(path: store.path, found: 99, supported: 4)) {
+        #expect(throws: LedgerOpenError.newerSchema(path: store.path, found: 99, supported: 5)) {
             try SQLiteLedger(path: store.path)
         }
         let other = store.folder.appending(path: "other.sqlite").path

@@ -176,7 +176,7 @@ extension ServerConfiguration {
         let price = try section.amount("price_usd", fractionDigits: 6)
         let url = try section.string("checkout_url")
         try section.finish()
-        if let url { try checkURL(url, key: key + ".checkout_url", isLoopbackHTTPOnly: false) }
+        if let url { try checkURL(url, key: key + ".checkout_url", isLoopbackHTTPOnly: false, mayHaveQuery: true) }
         switch (plan, credits, price) {
         case (let name?, nil, nil):
             guard plans.contains(where: { $0.name == name && $0.isPaid }) else {

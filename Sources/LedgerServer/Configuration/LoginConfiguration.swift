@@ -299,11 +299,12 @@ extension ServerConfiguration {
     private static func withoutSlash(_ url: String) -> String { url.hasSuffix("/") ? String(url.dropLast()) : url }
 
     static func checkURL(
-        _ text: String, key: String, isLoopbackHTTPOnly: Bool
+        _ text: String, key: String, isLoopbackHTTPOnly: Bool, mayHaveQuery: Bool = false
     ) throws(ConfigurationError) {
         let url = URL(string: text)
         let isLoopback = ["127.0.0.1", "localhost", "[::1]", "::1"].contains(url?.host ?? "")
-        guard let url, let host = url.host, !host.isEmpty, url.query == nil, url.fragment == nil, url.user == nil,
+        guard let url, let host = url.host, !host.isEmpty, mayHaveQuery || url.query == nil,
+            url.fragment == nil, url.user == nil,
             (1...65_535).contains(url.port ?? 80),
             url.scheme == "https" || (url.scheme == "http" && (isLoopback || !isLoopbackHTTPOnly))
         else {

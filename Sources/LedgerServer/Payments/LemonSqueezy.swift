@@ -57,27 +57,29 @@ struct LemonSqueezy: PaymentProvider {
                 .subscription
             default: .other
             }
-        guard let id = try data.decimal("id"), Self.isIdentifier(id) else { throw GatewayError.missing("data.id") }
+        guard let id = try data.identifier("id"), Self.isIdentifier(id) else { throw GatewayError.missing("data.id") }
         guard let changed = try attributes.instant("updated_at") ?? attributes.instant("created_at") else {
             throw GatewayError.missing("data.attributes.updated_at")
         }
         var notice = PaymentNotice(kind: kind, id: id, changedAt: changed)
         // What the checkout was given, comes back (Lemon Squeezy, "Passing custom data").
-        notice.account = try meta.fields("custom_data")?.decimal("user_id").flatMap(AccountID.init(rawValue:))
+        notice.account = try meta.fields("custom_data")?.identifier("user_id").flatMap(AccountID.init(rawValue:))
         notice.status = try attributes.string("status") ?? ""
         notice.isTest = try attributes.bool("test_mode") ?? meta.bool("test_mode") ?? false
         switch kind {
         case .orderPaid, .orderRefunded:
             let item = try attributes.fields("first_order_item")
-            notice.product = try item?.decimal("variant_id")
+            notice.product = try item?.identifier("variant_id")
             notice.quantity = try item?.integer("quantity") ?? 1
         case .invoicePaid, .invoiceFailed, .invoiceRefunded:
-            notice.subscription = try attributes.decimal("subscription_id")
+            notice.subscription = try attributes.identifier("subscription_id")
             notice.reason = try attributes.string("billing_reason")
+            notice.changedAt = try attributes.instant("created_at") ?? changed
+            notice.total = try attributes.integer("total")
         case .subscription:
             notice.subscription = id
-            notice.product = try attributes.decimal("variant_id")
-            notice.order = try attributes.decimal("order_id")
+            notice.product = try attributes.identifier("variant_id")
+            notice.order = try attributes.identifier("order_id")
         case .other: break
         }
         if kind == .orderRefunded || kind == .invoiceRefunded {
@@ -100,6 +102,13 @@ struct LemonSqueezy: PaymentProvider {
         let unreserved = CharacterSet(
             charactersIn: "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
         guard let user = account.rawValue.addingPercentEncoding(withAllowedCharacters: unreserved) else { return nil }
-        return base + "?checkout%5Bcustom%5D%5Buser_id%5D=" + user
+        return base + (base.contains("?") ? "&" : "?") + "checkout%5Bcustom%5D%5Buser_id%5D=" + user
+    }
+}
+
+extension BodyFields {
+    /// An id, as a text or as a whole number: `9e2` is no order's.
+    fileprivate func identifier(_ field: String) throws -> String? {
+        do { return try string(field) } catch { return try integer(field).map(String.init) }
     }
 }

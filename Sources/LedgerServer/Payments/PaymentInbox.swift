@@ -19,6 +19,10 @@ struct PaymentInbox: Sendable {
 
     /// How long a message waits for what it needs, before an operator is asked.
     private static let patienceSeconds: Int64 = 3 * 86_400
+    /// How many messages about one subscription or order are tried again at once.
+    private static let relatives = 100
+    /// How much later than an invoice the change that it is for may be dated: the provider does both in one breath.
+    private static let breathSeconds: Int64 = 600
 
     /// What became of a message.
     enum Outcome: Sendable {
@@ -53,22 +57,46 @@ struct PaymentInbox: Sendable {
         let delivery = try await directory.receive(
             Delivery(
                 id: id, provider: provider.name, name: name, notice: notice.text, status: .waiting, detail: nil,
-                receivedAt: now, attempts: 0))
+                receivedAt: now, attempts: 0, subject: notice.subject))
         try await handle(delivery)
-        // What waited for this one, need wait no longer.
-        if notice.kind == .subscription || notice.kind == .invoicePaid { try await retryWaiting(but: id) }
         return try await directory.delivery(id) ?? delivery
     }
 
-    /// Tries again what waits; what has waited too long is for an operator.
-    func retryWaiting(but id: String? = nil) async throws {
-        for delivery in try await directory.waitingDeliveries(limit: 500) where delivery.id != id {
-            try await handle(delivery)
+    /// Tries again some of what waits, in turn; what has waited too long is for an operator.
+    func retryWaiting() async throws {
+        for delivery in try await directory.waitingDeliveries(limit: 500) { try await handle(delivery) }
+    }
+
+    /// Deals with a delivery, and with what has waited for it. `account`: whose an operator says that it is.
+    func handle(_ delivery: Delivery, account: AccountID? = nil, actor: String? = nil) async throws {
+        guard try await attempt(delivery, account: account, actor: actor) else { return }
+        let subjects = try await subjects(waitingFor: delivery)
+        guard !subjects.isEmpty else { return }
+        var isNews = true
+        while isNews {
+            isNews = false
+            let waiting = try await directory.waitingDeliveries(
+                about: subjects, of: delivery.provider, limit: Self.relatives)
+            for other in waiting where other.id != delivery.id {
+                if try await attempt(other) { isNews = true }
+            }
         }
     }
 
-    /// Deals with a delivery and writes down what became of it. `account`: whose an operator says that it is.
-    func handle(_ delivery: Delivery, account: AccountID? = nil, actor: String? = nil) async throws {
+    /// What messages are about that may have waited for this one: its subscription, and the order with which that began.
+    private func subjects(waitingFor delivery: Delivery) async throws -> [String] {
+        guard let notice = try? PaymentNotice(delivery.notice), let subject = notice.subject else { return [] }
+        var order = notice.kind == .subscription ? notice.order : nil
+        if order == nil, let id = notice.subscription {
+            order = try await directory.subscription(id, of: delivery.provider)?.firstOrder
+        }
+        return [subject] + (order.map { [PaymentNotice.subject(ofOrder: $0)] } ?? [])
+    }
+
+    /// Tries to deal with a delivery, and writes down what became of it; says whether it is done.
+    private func attempt(
+        _ delivery: Delivery, account: AccountID? = nil, actor: String? = nil
+    ) async throws -> Bool {
         let outcome: Outcome
         if let provider = providers[delivery.provider], var notice = try? PaymentNotice(delivery.notice) {
             if let account { notice.account = account }
@@ -82,6 +110,7 @@ struct PaymentInbox: Sendable {
         switch outcome {
         case .done(let detail):
             try await directory.update(delivery.id, to: .done, detail: detail, by: actor, at: now)
+            return true
         case .waiting(let detail):
             let isLate = delivery.receivedAt.advanced(bySeconds: Self.patienceSeconds) < now
             if isLate { warn(delivery, detail) }
@@ -90,6 +119,7 @@ struct PaymentInbox: Sendable {
             warn(delivery, detail)
             try await directory.update(delivery.id, to: .dead, detail: detail, at: now)
         }
+        return false
     }
 
     private func warn(_ delivery: Delivery, _ detail: String) {
@@ -142,8 +172,13 @@ struct PaymentInbox: Sendable {
         guard notice.status == "paid" || notice.status.isEmpty else {
             return .dead("the invoice is '\(notice.status)', not paid")
         }
-        guard let plan = subscription.plan else { return .dead("the subscription's product is not configured") }
+        // What it pays for is what the subscription was on when it was written, whatever has become of that since.
+        let written = notice.changedAt.advanced(bySeconds: Self.breathSeconds)
+        guard let plan = try await directory.plan(of: subscription, at: written) else {
+            return .dead("the subscription's product is not configured")
+        }
         let isUpgrade = notice.reason == "updated"
+        if isUpgrade, let total = notice.total, total <= 0 { return .done("an invoice over nothing buys nothing") }
         let outcome = try await pay(
             "invoice-\(notice.id)", isUpgrade ? .upgrade(plan: plan) : .cycle(plan: plan), by: subscription.account,
             provider)
@@ -255,16 +290,22 @@ struct PaymentInbox: Sendable {
         guard let balance = try await balances.balance(of: account, at: SystemClock.now()),
             let current = balance.plan, let running = writer.plans.plans[current]
         else { return .done("noted") }
-        let isOver = ["cancelled", "expired"].contains(notice.status)
+        let isOver = Self.isOver(notice.status)
         let wanted: String
         if isOver {
             // Another subscription's plan is not this one's to end.
             guard current == plan || before?.plan == current else { return .done("the account is on another plan") }
+            if try await isPaid(current, of: account, byOtherThan: now) {
+                return .done("another subscription goes on with the plan")
+            }
             wanted = Plan.freeName
         } else {
             // A better plan begins with its payment, and so does the first.
             guard running.isPaid, let terms = writer.plans.plans[plan], terms.cycleCredits <= running.cycleCredits
             else { return .done("noted: its payment begins it") }
+            if plan != current, try await isPaid(current, of: account, byOtherThan: now) {
+                return .done("another subscription goes on with the plan")
+            }
             wanted = plan
         }
         let schedule = SchedulePlan(plan: wanted, actor: provider.name)
@@ -274,6 +315,17 @@ struct PaymentInbox: Sendable {
         } catch {
             guard case .refused(let refusal) = error else { throw GatewayError(error) }
             return .dead("the ledger refuses it: \(refusal)")
+        }
+    }
+    private static func isOver(_ status: String) -> Bool { ["cancelled", "expired"].contains(status) }
+
+    /// Whether an account has another subscription to a plan, which is not over.
+    private func isPaid(
+        _ plan: String, of account: AccountID, byOtherThan subscription: ProviderSubscription
+    ) async throws -> Bool {
+        try await directory.subscriptions(of: account).contains { other in
+            (other.provider, other.id) != (subscription.provider, subscription.id) && other.plan == plan
+                && !Self.isOver(other.status)
         }
     }
 }

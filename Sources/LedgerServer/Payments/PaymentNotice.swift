@@ -21,7 +21,7 @@ struct PaymentNotice: Hashable, Sendable {
     var kind: Kind
     /// What the provider calls it: of an order, an invoice or a subscription.
     var id: String
-    /// When the provider last changed that.
+    /// When the provider last changed that; of an invoice, when it was written.
     var changedAt: Timestamp
     /// Whose it is, where the message says so.
     var account: AccountID?
@@ -35,11 +35,23 @@ struct PaymentNotice: Hashable, Sendable {
     var order: String?
     /// Why an invoice was written: `initial`, `renewal`, `updated`.
     var reason: String?
-    /// How much of how much has been given back in all, in the smallest unit of whatever currency; nil: everything.
+    /// How much has been given back in all, in the smallest unit of whatever currency; nil: everything.
     var refunded: Int64?
+    /// What was to be paid, in the same unit.
     var total: Int64?
     /// Whether no money moved.
     var isTest = false
+
+    /// What it is about, in one text: messages that wait for each other are about the same.
+    var subject: String? {
+        switch kind {
+        case .orderPaid, .orderRefunded: Self.subject(ofOrder: id)
+        case .invoicePaid, .invoiceFailed, .invoiceRefunded, .subscription: subscription.map { "subscription:\($0)" }
+        case .other: nil
+        }
+    }
+
+    static func subject(ofOrder id: String) -> String { "order:\(id)" }
 
     /// As JSON, to be read again by ``init(_:)``.
     var text: String {

@@ -54,9 +54,10 @@ def subscription(id_: int, user: str | None, event: str = "subscription_created"
         "renews_at": at(when + 30 * DAY), "ends_at": None}, when)
 
 
-def invoice(id_: int, of: int, user: str | None = None, event: str = "subscription_payment_success", reason: str = "renewal", **more: object) -> bytes:
+def invoice(id_: int, of: int, user: str | None = None, event: str = "subscription_payment_success", reason: str = "renewal",
+            when: float = 1_770_000_000, **more: object) -> bytes:
     return message(event, "subscription-invoices", id_, user, {
-        "subscription_id": of, "billing_reason": reason, "status": "paid", "total": 1000, "refunded": False, **more})
+        "created_at": at(when), "subscription_id": of, "billing_reason": reason, "status": "paid", "total": 1000, "refunded": False, **more}, when)
 
 
 async def send(gateway: Gateway, body: bytes, secret: str | None = SECRET, signature: str | None = None) -> wire.Response:
@@ -231,7 +232,7 @@ async def shop_months() -> None:
                 id_ = 100 + next(numbers)
                 await gateway.user(user)
                 await told(world, subscription(id_, user, variant=variant, when=clock.now()))
-                await told(world, invoice(9000 + next(numbers), id_, reason="initial"))
+                await told(world, invoice(9000 + next(numbers), id_, reason="initial", when=clock.now()))
                 return id_
 
             ids = {user: await begin(user) for user in ("monthly", "failing", "leaving", "rising")}
@@ -239,18 +240,18 @@ async def shop_months() -> None:
             for index, days in enumerate((31, 28, 31, 30, 31)):
                 clock.ahead(days * DAY)
                 await gateway.wanted("POST", "/v1/admin/renewals/trigger")
-                bill = invoice(100_000 + index, ids["monthly"])
+                bill = invoice(100_000 + index, ids["monthly"], when=clock.now())
                 for _ in range(2):
                     await told(world, bill)
                 if index == 0:
-                    await told(world, invoice(200_000, ids["failing"], event="subscription_payment_failed", status="pending"))
+                    await told(world, invoice(200_000, ids["failing"], event="subscription_payment_failed", status="pending", when=clock.now()))
                     for user in ("leaving", "rising", "falling"):
-                        await told(world, invoice(300_000 + ids[user], ids[user]))
+                        await told(world, invoice(300_000 + ids[user], ids[user], when=clock.now()))
                     with check.about("changing within the cycle"):
                         clock.ahead(15 * DAY)
                         await told(world, subscription(ids["leaving"], "leaving", "subscription_cancelled", status="cancelled", when=clock.now()))
                         # The invoice of the change comes before the change itself.
-                        check.equal(await told(world, invoice(400_000, ids["rising"], reason="updated")), "waiting", "the invoice")
+                        check.equal(await told(world, invoice(400_000, ids["rising"], reason="updated", when=clock.now())), "waiting", "the invoice")
                         await told(world, subscription(ids["rising"], "rising", "subscription_updated", variant=12, when=clock.now()))
                         await told(world, subscription(ids["falling"], "falling", "subscription_updated", variant=11, when=clock.now()))
                         rising, falling = await gateway.balance("rising"), await gateway.balance("falling")
@@ -258,7 +259,7 @@ async def shop_months() -> None:
                         check.equal([round(amount) for amount in await granted("rising")], [100, 100, 149], "half a cycle of the difference, a second less")
                     clock.ahead(16 * DAY)
                     for user in ("rising", "falling"):
-                        await told(world, invoice(500_000 + ids[user], ids[user]))
+                        await told(world, invoice(500_000 + ids[user], ids[user], when=clock.now()))
             check.equal(await granted("monthly"), [100] * 6, "each month that was paid")
             check.equal(await granted("failing"), [100], "a payment that failed grants nothing")
             check.equal((await gateway.balance("failing"))["plan"], "FREE", "where it leads")
@@ -302,3 +303,107 @@ async def shop_refunds() -> None:
             check.equal((data["credits"], data["debt"], data["cycle"]["next_plan"]), (0, 0, "FREE"), "after")
             refunds = [event for event in await gateway.events() if event["name"] == "payment_refunded" and event["account"] == "carol"]
             check.equal(len(refunds), 1, "refunds")
+
+
+@case
+async def shop_changes() -> None:
+    """An invoice pays for what the subscription was on when it was written: for no later change, and no change pays with an older invoice."""
+    with Clock() as clock:
+        async with World(["up:finish"], settings=SETTINGS | {"renewals": {"sweep_seconds": 0}}, env=clock.env) as world:
+            check, gateway = world.check, world.gateway
+
+            async def begin(user: str, id_: int) -> None:
+                await gateway.user(user)
+                await told(world, subscription(id_, user, when=clock.now()))
+                check.equal(await told(world, invoice(10 * id_, id_, reason="initial", when=clock.now())), "done", "the first invoice")
+
+            async def change(user: str, id_: int, variant: int) -> None:
+                await told(world, subscription(id_, user, "subscription_updated", variant=variant, when=clock.now()))
+
+            with check.about("an invoice over nothing, and one for something else, before an upgrade"):
+                for user, id_, total in (("nothing", 50, 0), ("else", 51, 500)):
+                    await begin(user, id_)
+                    other = invoice(10 * id_ + 1, id_, reason="updated", total=total, when=clock.now())
+                    check.equal(await told(world, other), "waiting" if total else "done", f"an invoice over {total}")
+                clock.ahead(DAY)
+                for user, id_ in (("nothing", 50), ("else", 51)):
+                    await change(user, id_, 12)
+                    await gateway.wanted("POST", "/v1/admin/renewals/trigger")
+                    check.equal(await credits(gateway, user), 100, f"{user}: nobody has paid for the change")
+                    bill = invoice(10 * id_ + 2, id_, reason="updated", when=clock.now())
+                    check.equal(await told(world, bill), "done", "its own invoice")
+                    check.that(await credits(gateway, user) > 380, "nearly 300 more")
+                    back = invoice(10 * id_ + 2, id_, event="subscription_payment_refunded", reason="updated", refunded=True, when=clock.now())
+                    check.equal(await told(world, back), "done", "its refund")
+                    check.equal(await credits(gateway, user), 100, "after the refund")
+                waiting = [row["notice"]["id"] for row in await gateway.wanted("GET", "/v1/billing/deliveries?status=waiting")]
+                check.equal(waiting, ["511"], "what waits")
+            with check.about("an invoice that comes after the next change"):
+                await begin("late", 52)
+                bills = []
+                for variant in (12, 11):
+                    clock.ahead(DAY)
+                    await change("late", 52, variant)
+                    bills.append(invoice(523 + variant, 52, reason="updated" if variant == 12 else "renewal", when=clock.now()))
+                check.equal([await told(world, bill) for bill in bills], ["done", "done"], "both invoices")
+                kinds = [(event["data"]["purchase"], event["data"]["plan"]) for event in await gateway.events()
+                         if event["name"] == "payment_recorded" and event["account"] == "late"]
+                check.equal(kinds, [("cycle", "BASIC"), ("upgrade", "PRO"), ("cycle", "BASIC")], "what was bought")
+            with check.about("a subscription that another has followed"):
+                await begin("again", 60)
+                await told(world, subscription(60, "again", "subscription_cancelled", status="cancelled", when=clock.now()))
+                check.equal((await gateway.balance("again"))["cycle"]["next_plan"], "FREE", "cancelled")
+                clock.ahead(29 * DAY)
+                await told(world, subscription(61, "again", when=clock.now()))
+                check.equal(await told(world, invoice(610, 61, reason="initial", when=clock.now())), "done", "the second subscription")
+                clock.ahead(2 * DAY)
+                await told(world, subscription(60, "again", "subscription_expired", status="expired", when=clock.now()))
+                await gateway.wanted("POST", "/v1/admin/renewals/trigger")
+                data = await gateway.balance("again")
+                check.equal((data["plan"], data["credits"], data["cycle"]["next_plan"]), ("BASIC", 100, None), "the old one's end ends nothing")
+                await told(world, subscription(61, "again", "subscription_cancelled", status="cancelled", when=clock.now()))
+                check.equal((await gateway.balance("again"))["cycle"]["next_plan"], "FREE", "the new one's end does")
+
+
+@case
+async def shop_patience() -> None:
+    """What waits for nothing that will come keeps nobody waiting, is tried in turn, and is an operator's after three days; without any sweep."""
+    with Clock() as clock:
+        products = SETTINGS["payments"]["lemonsqueezy"]["products"] | {"31": {"credits": 5, "price_usd": 1, "checkout_url": "https://shop.example/buy/31?media=0"}}
+        settings = SETTINGS | {"renewals": {"sweep_seconds": 0}}
+        settings["payments"] = {"lemonsqueezy": SETTINGS["payments"]["lemonsqueezy"] | {"products": products}}
+        async with World(["up:finish"], settings=settings, env=clock.env) as world:
+            check, gateway = world.check, world.gateway
+            await gateway.user("alice")
+            check.equal(await told(world, invoice(71, 70, reason="initial")), "waiting", "an invoice before its subscription")
+            strangers = [invoice(10_000 + number, 5_000 + number) for number in range(520)]
+            for start in range(0, len(strangers), 40):
+                check.equal({answer.json["status"] for answer in await asyncio.gather(*(send(gateway, body) for body in strangers[start:start + 40]))},
+                            {"waiting"}, "of subscriptions that are not ours")
+            check.equal(await told(world, subscription(70, "alice")), "done", "the subscription")
+            check.equal(await credits(gateway, "alice"), 100, "her invoice did not wait behind the others")
+            with check.about("a payment for which its refund waits"):
+                check.equal(await told(world, order(80, "alice", event="order_refunded", refunded=True, refunded_amount=1000)), "waiting", "the refund")
+                check.equal(await told(world, order(80, "alice")), "done", "the payment")
+                check.equal(await credits(gateway, "alice"), 100, "it came and went")
+            with check.about("an operator's answer"):
+                check.equal(await told(world, invoice(91, 90, reason="initial")), "waiting", "an invoice")
+                check.equal(await told(world, subscription(90, None)), "dead", "its subscription names nobody")
+                await gateway.user("bob")
+                dead = (await gateway.wanted("GET", "/v1/billing/deliveries?status=dead"))[0]
+                check.equal((await gateway.wanted("POST", f"/v1/billing/deliveries/{dead['id']}/retry", {"user_id": "bob"}))["status"], "done", "whose it is")
+                check.equal(await credits(gateway, "bob"), 100, "what waited for it")
+            with check.about("after three days"):
+                clock.ahead(3 * DAY + 60)
+                for _ in range(2):
+                    await gateway.wanted("POST", "/v1/admin/renewals/trigger")
+                check.equal(await gateway.wanted("GET", "/v1/billing/deliveries?status=waiting"), [], "what waits")
+                check.equal(len(await gateway.wanted("GET", "/v1/billing/deliveries?status=dead&limit=1000")), len(strangers), "dead letters")
+            with check.about("odd ids"):
+                odd = json.loads(order(900, "alice"))
+                odd["data"]["id"] = 9e2
+                body = json.dumps(odd).encode().replace(b"900.0", b"9e2")
+                check.that(b": 9e2" in body, "the id as it is sent")
+                check.equal(await told(world, body), "dead", "9e2 is no id")
+            answer = await gateway.wanted("POST", "/v1/billing/checkout?user=alice", {"product": "31"})
+            check.equal(answer["url"], "https://shop.example/buy/31?media=0&checkout%5Bcustom%5D%5Buser_id%5D=alice", "a checkout whose URL has a query")
