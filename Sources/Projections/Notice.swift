@@ -45,10 +45,75 @@ public struct Notice: Hashable, Sendable {
         self.expiresAt = expiresAt
     }
 
-    /// What an event is a reason to tell. Pure: an event states the balance after it, and says by how much it changed.
+    /// What events are a reason to tell; in the order of their positions. Pure: an event states the balance after it, and says by how much
+    /// it changed.
     ///
-    /// A balance is told of when it passes `lowBalance`, or nothing, on its way down: not again with every charge below.
-    public static func notices(of recorded: RecordedEvent, lowBalance: Credits) -> [Notice] {
+    /// A balance is told of when it passes `lowBalance`, or nothing, on its way down: not again with every charge below. What a cycle
+    /// ends with and what the next begins with is one change of the balance, if both are among `events`.
+    public static func notices(of events: some BidirectionalCollection<RecordedEvent>, lowBalance: Credits) -> [Notice]
+    {
+        var notices: [Notice] = []
+        /// By account: the balance before the expiries of a boundary that also renews.
+        var before: [AccountID: (at: Timestamp, balance: Credits)] = [:]
+        let renewals = renewals(in: events)
+        for recorded in events {
+            switch recorded.event {
+            case .grantExpired(let event) where renewals[recorded.account]?.contains(recorded.effectiveAt) == true:
+                if before[recorded.account]?.at != recorded.effectiveAt {
+                    let balance = Credits(clamping: Int128(event.balance.nanos) + Int128(event.amount.nanos))
+                    before[recorded.account] = (recorded.effectiveAt, balance)
+                }
+            case .creditsGranted(let event) where isRenewal(event):
+                notices += self.notices(of: recorded, lowBalance: lowBalance)
+                if let start = before.removeValue(forKey: recorded.account), start.at == recorded.effectiveAt {
+                    notices += fell(from: start.balance, to: event.balance, lowBalance, recorded)
+                }
+            default: notices += self.notices(of: recorded, lowBalance: lowBalance)
+            }
+        }
+        return notices
+    }
+
+    /// How many of these events can be told of before what follows them is known: not those of a boundary that may go on.
+    public static func complete(_ events: [RecordedEvent]) -> Int {
+        guard let last = events.last else { return 0 }
+        let count = events.lastIndex { $0.account != last.account || $0.effectiveAt != last.effectiveAt }
+        return count.map { $0 + 1 } ?? events.count
+    }
+
+    private static func isRenewal(_ event: CreditsGranted) -> Bool {
+        event.source == .monthlyFree || event.source == .subscription
+    }
+
+    private static func renewals(in events: some Collection<RecordedEvent>) -> [AccountID: Set<Timestamp>] {
+        var renewals: [AccountID: Set<Timestamp>] = [:]
+        for recorded in events {
+            if case .creditsGranted(let event) = recorded.event, isRenewal(event) {
+                renewals[recorded.account, default: []].insert(recorded.effectiveAt)
+            }
+        }
+        return renewals
+    }
+
+    private static func fell(
+        from before: Credits, to balance: Credits, _ lowBalance: Credits, _ recorded: RecordedEvent
+    ) -> [Notice] {
+        let kind: Kind
+        if before > .zero, balance <= .zero {
+            kind = .exhausted
+        } else if before > lowBalance, balance <= lowBalance {
+            kind = .lowBalance
+        } else {
+            return []
+        }
+        return [
+            Notice(
+                id: "\(kind.rawValue):\(recorded.position)", kind: kind, account: recorded.account,
+                at: recorded.effectiveAt, balance: balance)
+        ]
+    }
+
+    private static func notices(of recorded: RecordedEvent, lowBalance: Credits) -> [Notice] {
         func notice(
             _ kind: Kind, balance: Credits? = nil, subject: String? = nil, credits: Credits? = nil,
             expiresAt: Timestamp? = nil
@@ -59,9 +124,7 @@ public struct Notice: Hashable, Sendable {
         }
         func fell(by amount: Credits, to balance: Credits) -> [Notice] {
             let before = Credits(clamping: Int128(balance.nanos) + Int128(amount.nanos))
-            if before > .zero, balance <= .zero { return [notice(.exhausted, balance: balance)] }
-            if before > lowBalance, balance <= lowBalance { return [notice(.lowBalance, balance: balance)] }
-            return []
+            return self.fell(from: before, to: balance, lowBalance, recorded)
         }
         switch recorded.event {
         case .requestCharged(let event): return fell(by: event.credits, to: event.balance)
@@ -70,7 +133,7 @@ public struct Notice: Hashable, Sendable {
         case .paymentRefunded(let event):
             let taken = event.taken.reduce(Int128(event.debtAdded.nanos)) { $0 + Int128($1.amount.nanos) }
             return fell(by: Credits(clamping: taken), to: event.balance)
-        case .creditsGranted(let event) where event.source == .monthlyFree || event.source == .subscription:
+        case .creditsGranted(let event) where isRenewal(event):
             return [notice(.renewed, balance: event.balance, credits: event.amount, expiresAt: event.expiresAt)]
         case .renewalEvaluated(let event):
             switch event.outcome {

@@ -13,7 +13,7 @@ struct NoticeTests {
         let now = Timestamp(microseconds: 1)
         let recorded = RecordedEvent(
             position: 7, account: .alice, version: 3, recordedAt: now, effectiveAt: now, key: "k", event: event)
-        return Notice.notices(of: recorded, lowBalance: Credits(nanos: 2_000_000_000)).map(\.id)
+        return Notice.notices(of: [recorded], lowBalance: Credits(nanos: 2_000_000_000)).map(\.id)
     }
 
     @Test(
@@ -28,6 +28,31 @@ struct NoticeTests {
         let json = #"{"grant":2,"amount":\#(amount)000000,"balance":\#(balance)000000}"#
             .replacingOccurrences(of: ":0000000", with: ":0")
         #expect(try Self.told(json, type: "grant_expired.v1") == wanted)
+    }
+
+    @Test("a boundary that renews tells of what it leaves, and not of what was gone in between")
+    func boundary() throws {
+        func event(_ position: Int64, _ type: String, _ json: String, _ at: Int64 = 5) throws -> RecordedEvent {
+            RecordedEvent(
+                position: position, account: .alice, version: position, recordedAt: Timestamp(microseconds: 9),
+                effectiveAt: Timestamp(microseconds: at), key: "k\(position)",
+                event: try LedgerEvent(type: type, data: Array(json.utf8)))
+        }
+        func grant(_ credits: Int) -> String {
+            #"{"pool":"SUBSCRIPTION","source":"MONTHLY_FREE","amount":\#(credits)000000000,"debt_repaid":0,"balance":\#(credits)000000000}"#
+        }
+        let expiry = try event(1, "grant_expired.v1", #"{"grant":2,"amount":7000000000,"balance":0}"#)
+        let low = Credits(nanos: 2_000_000_000)
+        func told(_ events: [RecordedEvent]) -> [String] { Notice.notices(of: events, lowBalance: low).map(\.id) }
+        #expect(told([expiry]) == ["credits.exhausted:1"])
+        #expect(told([expiry, try event(2, "credits_granted.v1", grant(10))]) == ["plan.renewed:2"])
+        #expect(
+            told([expiry, try event(2, "credits_granted.v1", grant(1))]) == ["plan.renewed:2", "credits.low_balance:2"])
+        let later = try event(2, "credits_granted.v1", grant(10), 6)
+        #expect(told([expiry, later]) == ["credits.exhausted:1", "plan.renewed:2"], "another instant")
+        // Where more events follow than were read, a boundary is not told of before it is known whole.
+        #expect(Notice.complete([later, expiry]) == 1)
+        #expect(Notice.complete([expiry]) == 1 && Notice.complete([]) == 0)
     }
 
     @Test("a notice is queued once for each target, and what was told already is not told again after a crash")

@@ -72,11 +72,12 @@ struct NoticeService: Service {
             try await queue([], from: checkpoint, through: head)
             return false
         }
-        let batch = try await Self.offLoop { try events.events(after: from, limit: 500) }
+        let read = try await Self.offLoop { try events.events(after: from, limit: 500) }
+        let batch = read.prefix(read.count == 500 ? Notice.complete(read) : read.count)
         guard let last = batch.last else { return false }
-        let notices = batch.flatMap { Notice.notices(of: $0, lowBalance: configuration.lowBalance) }
+        let notices = Notice.notices(of: batch, lowBalance: configuration.lowBalance)
         try await queue(notices, from: checkpoint, through: last.position)
-        return batch.count == 500
+        return read.count == 500
     }
 
     private func queue(_ notices: [Notice], from: Int64?, through position: Int64?) async throws {
