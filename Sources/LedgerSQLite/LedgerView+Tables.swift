@@ -11,12 +11,14 @@ public struct TableCheck: Sendable {
 extension LedgerView {
     /// The ledger's tables, by name; without what SQLite itself keeps, and what an interrupted rebuild left.
     public func tables() throws -> [String] {
-        try String.fetchAll(
+        let unfinished = Set(SQLiteLedger.projectionTables.map { SQLiteLedger.rebuildPrefix + $0 })
+        return try String.fetchAll(
             db,
             sql: """
                 SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
-                    AND name NOT LIKE 'rebuild\\_%' ESCAPE '\\' ORDER BY name
-                """)
+                ORDER BY name
+                """
+        ).filter { !unfinished.contains($0) }
     }
 
     private func version() throws -> Int64 { try Int64.fetchOne(db, sql: "PRAGMA user_version") ?? 0 }
@@ -42,9 +44,24 @@ extension LedgerView {
             db, "something of a person is left who was erased",
             """
             SELECT user_id FROM users WHERE deleted_at IS NOT NULL AND (alias IS NOT NULL OR email IS NOT NULL
-                OR name IS NOT NULL OR avatar_url IS NOT NULL OR metadata <> '{}'
-                OR user_id IN (SELECT user_id FROM sessions) OR user_id IN (SELECT user_id FROM identities)
-                OR user_id IN (SELECT account FROM request_keys))
+                OR name IS NOT NULL OR avatar_url IS NOT NULL OR metadata <> '{}' OR role IS NOT NULL
+                OR last_login_at IS NOT NULL OR user_id IN (SELECT user_id FROM sessions)
+                OR user_id IN (SELECT user_id FROM identities) OR user_id IN (SELECT user_id FROM login_codes)
+                OR user_id IN (SELECT account FROM request_keys)
+                OR user_id IN (SELECT user_id FROM api_keys
+                    WHERE key_name IS NOT NULL OR metadata <> '{}' OR is_active = 1))
+            """)
+        try check.note(
+            db, "somebody is said to be erased, and no event says so",
+            // Before an erasure was an event of its own, it was a block.
+            """
+            SELECT user_id FROM users WHERE deleted_at IS NOT NULL
+                AND NOT EXISTS (SELECT 1 FROM events WHERE events.key = 'erase:' || user_id || ':' || created_at)
+                AND NOT EXISTS (
+                    SELECT 1 FROM events WHERE events.account = user_id AND type = 'account_blocked.v1')
+            UNION ALL
+            SELECT user_id FROM users WHERE deleted_at IS NULL AND erase_pending = 0
+                AND EXISTS (SELECT 1 FROM events WHERE events.key = 'erase:' || user_id || ':' || created_at)
             """)
         try check.note(
             db, "the metadata are no JSON",
@@ -65,7 +82,8 @@ extension LedgerView {
             SELECT request_keys.account FROM request_keys
                 LEFT JOIN events ON events.key = 'settle:' || request_keys.request
             WHERE settled = 1 AND (events.position IS NULL OR events.account <> request_keys.account OR (
-                body IS NOT NULL AND charged <> coalesce(json_extract(events.data, '$.credits'), 0)))
+                body IS NOT NULL AND (charged IS NOT json_extract(events.data, '$.credits')
+                    OR balance IS NOT json_extract(events.data, '$.balance'))))
             """)
         return check
     }
@@ -80,8 +98,15 @@ extension LedgerView {
                 db, "a row of '\(table)' is about an account that the ledger does not have",
                 "SELECT account FROM \(table) WHERE account NOT IN (SELECT account FROM balances)")
         }
+        for table in ["webhooks", "notices"] {
+            try check.note(
+                db, "a row of '\(table)' is about somebody who was erased",
+                "SELECT account FROM \(table) JOIN users ON user_id = account WHERE deleted_at IS NOT NULL")
+        }
         try check.note(
             db, "a delivery cannot be read", "SELECT NULL FROM deliveries WHERE NOT json_valid(notice)")
+        try check.note(
+            db, "a notice cannot be read", "SELECT account FROM notices WHERE NOT json_valid(body)")
         return check
     }
 

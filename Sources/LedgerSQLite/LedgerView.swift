@@ -1,3 +1,4 @@
+import Foundation
 import GRDB
 public import Ledger
 public import Projections
@@ -37,7 +38,12 @@ public final class LedgerView {
     public func foreignDefinitions() throws -> [String] {
         let version = try Int64.fetchOne(db, sql: "PRAGMA user_version") ?? 0
         let wanted = try Schema.definitions(of: version)
-        let found = try Schema.definitions(in: db).filter { !$0.key.hasPrefix("rebuild_") }
+        var found = try Schema.definitions(in: db)
+        for name in SQLiteLedger.projectionTables {
+            let unfinished = SQLiteLedger.rebuildPrefix + name
+            let plain = found[unfinished]?.replacingOccurrences(of: unfinished, with: name)
+            if plain == wanted[name] { found[unfinished] = nil }
+        }
         return Set(wanted.keys).union(found.keys).filter { wanted[$0] != found[$0] }.sorted()
     }
 

@@ -3,6 +3,11 @@ public import Ledger
 import Projections
 
 extension SQLiteLedger {
+    /// The tables that are made of events, and can be made again.
+    static let projectionTables = ["balances", "grants", "cycles", "payments", "spending", "usage_log", "usage_days"]
+    /// What precedes their names while they are made again.
+    static let rebuildPrefix = "rebuild_"
+
     /// Computes all projections anew from position 1 and puts them in the place of the old ones.
     ///
     /// They are written into tables of their own, and exchanged in one transaction at the end: readers see the old ones or the new
@@ -10,7 +15,7 @@ extension SQLiteLedger {
     /// largest account. Gives the hash of the canonical dump before and after.
     public func rebuildProjections(progress: (Int64) -> Void) throws -> (before: EventHash, after: EventHash) {
         let before = try pool.read { try ProjectionDump.hash($0) }
-        let names = ["balances", "grants", "cycles", "payments", "spending", "usage_log", "usage_days"]
+        let names = Self.projectionTables
         try pool.write { db in
             for name in names { try db.execute(sql: "DROP TABLE IF EXISTS rebuild_\(name)") }
             try db.execute(

@@ -478,6 +478,17 @@ async def verify_passes() -> None:
             "another table": "CREATE TABLE more (x)",
             "an e-mail of who was erased": "UPDATE users SET email = 'a@example.com' WHERE user_id = 'erased'",
             "another charge in a kept answer": "UPDATE request_keys SET charged = charged + 1",
+            "a kept answer without its charge": "UPDATE request_keys SET charged = NULL",
+            "another balance in a kept answer": "UPDATE request_keys SET balance = balance + 1",
+            "a key's name of who was erased": "UPDATE api_keys SET key_name = 'Ada' WHERE user_id = 'erased'",
+            "a webhook of who was erased": "INSERT INTO webhooks VALUES ('erased', 'https://example.com', 'secret')",
+            "a notice of who was erased": "INSERT INTO notices VALUES ('x', 1, 'erased', '{}', 0, 0, 0, NULL)",
+            "a notice that cannot be read": "INSERT INTO notices VALUES ('x', 1, 'alice', '{', 0, 0, 0, NULL)",
+            "an erasure of which no event says": "DELETE FROM request_keys; UPDATE api_keys SET key_name = NULL, is_active = 0, deleted_at = 1 WHERE user_id = 'alice'; "
+                                                "UPDATE users SET deleted_at = 1, alias = NULL, email = NULL, name = NULL WHERE user_id = 'alice'",
+            "an erasure taken back": "UPDATE users SET deleted_at = NULL WHERE user_id = 'erased'",
+            "a table that looks like an unfinished rebuild's": "CREATE TABLE rebuild_more (x)",
+            "an unfinished rebuild's table of another form": "CREATE TABLE rebuild_balances (x)",
             "a notice of an unknown account": "INSERT INTO notices VALUES ('x', 1, 'nobody', '{}', 0, 0, 0, NULL)",
             "a key of nobody": "PRAGMA foreign_keys = OFF; UPDATE api_keys SET user_id = 'nobody'",
             "metadata that are no JSON": "UPDATE users SET metadata = '{' WHERE user_id = 'alice'",
@@ -489,6 +500,11 @@ async def verify_passes() -> None:
                 forger.connection.executescript(sql)
             code, found = verify(other)
             check.equal((code, found.get("sound")), (1, False), f"{what}: {found}")
+        other = copy(gateway.database, "unfinished")
+        with sqlite3.connect(other) as db:
+            (definition,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'balances'").fetchone()
+            db.execute(definition.replace("balances", "rebuild_balances"))
+        check.equal(verify(other)[0], 0, "exit code beside what an interrupted rebuild has left")
         # One account's own figures are found by looking at it alone, too.
         other = copy(gateway.database, "tampered")
         with Forger(other) as forger:
