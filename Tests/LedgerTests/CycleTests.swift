@@ -394,6 +394,21 @@ struct CycleTests {
         #expect(ledger.alice.payments.count == 3, "what comes late finds what it led to, and pays for nothing")
     }
 
+    @Test("a better plan at the end of a cycle is no payment of the next: news of it again are, when a day has passed")
+    func portalAfterUpgrade() throws {
+        var ledger = try Self.ledger()
+        try ledger.send(.subscribe("BASIC"))
+        ledger.now = .days(28)
+        for _ in 0..<3 { try ledger.send(.subscribe("PRO")) }
+        #expect(ledger.alice.prepaid.isEmpty, "the same news again")
+        ledger.now = .days(29)
+        for _ in 0..<3 { try ledger.send(.subscribe("PRO")) }
+        #expect(ledger.alice.prepaid.count == 1)
+        ledger.now = .days(30)
+        try ledger.send(.recordDue)
+        #expect(Self.story(ledger) == ["1 started BASIC +100 +20", "2 renewed PRO +400"])
+    }
+
     @Test("who ends a subscription after the portal's word, and before its cycle, has not paid for that")
     func withdrawnWord() throws {
         var ledger = try Self.ledger()
@@ -534,6 +549,52 @@ struct CycleTests {
         #expect(ledger.alice.balance == .of("-20") && ledger.alice.debt == .of("20"))
         try ledger.send(.reverse(1))
         #expect(ledger.alice.balance == .zero && ledger.alice.debt == .zero)
+    }
+
+    @Test(
+        "a refund and the reversal of a charge lead to the same in either order, whatever was reversed and repaid in between",
+        arguments: [nil, "3", "20"] as [String?], [false, true])
+    func reversalAndRefund(amount: String?, isRepaid: Bool) throws {
+        var ends: [Account] = []
+        for refundFirst in [false, true] {
+            var ledger = try Self.ledger()
+            try ledger.send(.pay("c1", .credits(.of("100"), microUSD: 10_000_000)))
+            try ledger.send(.hold(1, output: 1_000_000))
+            try ledger.send(.charge(1, completion: 1_000_000))
+            let refund = Command.Action.refund("c1")
+            let reversal = Command.Action.reverse(1, amount)
+            try ledger.send(refundFirst ? refund : reversal)
+            if isRepaid { try ledger.send(.grant("12")) }
+            try ledger.send(refundFirst ? reversal : refund)
+            ends.append(ledger.alice)
+        }
+        #expect(ends[0].balance == ends[1].balance)
+        let owed = 20_000_000_000 - Credits.of(amount ?? "20").nanos
+        for end in ends {
+            #expect(end.balance == Credits(nanos: (isRepaid ? 12_000_000_000 : 0) - owed))
+            #expect(end.balance(at: .days(0)) == end.balance)
+            #expect(end.payments[.named("c1")]?.refundDebt == Credits(nanos: owed))
+            // What comes before a debt does not repay it.
+            if !isRepaid { #expect(end.debt == Credits(nanos: owed)) }
+        }
+    }
+
+    @Test("what a refund made of used credits is forgiven also when the grant has expired; later packs are whole")
+    func reversalOfRefundedCycle() throws {
+        var ledger = try Self.ledger()
+        try ledger.send(.pay("c1", .cycle(plan: "BASIC")))
+        try ledger.send(.hold(1, output: 550_000))
+        try ledger.send(.charge(1, completion: 550_000))
+        try ledger.send(.refund("c1"))
+        #expect(ledger.alice.debt == .of("11"))
+        ledger.now = .days(31)
+        try ledger.send(.recordDue)
+        try ledger.send(.reverse(1))
+        #expect(ledger.alice.debt == .zero)
+        // The free cycle's top-up had repaid the debt, and has it back.
+        #expect(ledger.alice.balance == .of("21"))
+        try ledger.send(.pay("c2", .credits(.of("100"), microUSD: 10_000_000)))
+        #expect(ledger.alice.balance == .of("121"))
     }
 
     // MARK: Imports

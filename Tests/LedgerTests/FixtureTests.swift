@@ -111,6 +111,13 @@ struct FixtureTests {
                     key: GrantCredits.openingKey("row-1"), pool: .topup, source: .openingBalance, amount: .of("5"),
                     expiresAt: .days(30), reference: "row-1", actor: "import")))
         samples["credits_granted.v1+opening"] = ledger.events.last?.event.encoded()
+        var refunded = try TestLedger.standard()
+        try refunded.send(.pay("pay:1", .credits(.of("10"), microUSD: 1_000_000)))
+        try refunded.send(.hold(1, output: 100_000))
+        try refunded.send(.charge(1, completion: 100_000))
+        try refunded.send(.refund("pay:1"))
+        try refunded.send(.reverse(1))
+        samples["charge_reversed.v2"] = refunded.events.last?.event.encoded()
         return samples
     }
 

@@ -319,6 +319,15 @@ struct AdmissionTests {
         #expect(refusal { () throws(Refusal) in try ledger.send(.grant("9000000000", key: "g2")) } == .amountOutOfRange)
     }
 
+    @Test("what could not be charged is not admitted")
+    func holdOutOfRange() throws {
+        var ledger = try TestLedger.standard()
+        try ledger.send(.grant("9223372036"))
+        let hold = Command.Action.hold(1, output: 100_000)
+        #expect(refusal { () throws(Refusal) in try ledger.send(hold) } == .amountOutOfRange)
+        #expect(ledger.alice.holds.isEmpty)
+    }
+
     @Test("the same key with other content is refused, also for another account")
     func keyReused() throws {
         var ledger = try TestLedger.standard()
@@ -443,5 +452,7 @@ struct AccountIDTests {
         #expect(composed != decomposed)
         #expect(Set([composed, decomposed]).count == 2)
         #expect(composed == AccountID(rawValue: "jos\u{e9}"))
+        let payments = try [composed.rawValue, decomposed.rawValue].map { try #require(PaymentID(rawValue: $0)) }
+        #expect(payments[0] != payments[1] && Set(payments).count == 2, "as are two payments")
     }
 }

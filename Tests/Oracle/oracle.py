@@ -68,6 +68,7 @@ class Payment:
     grant: int | None = None
     refunded: Fraction = Fraction(0)
     refunded_price: int = 0
+    owed: Fraction = Fraction(0)
 
     def is_refunded(self) -> bool:
         return self.refunded_price >= self.price and self.refunded >= self.credits
@@ -404,6 +405,18 @@ class Oracle:
             return part
 
         owed = slice_(charge.shortfall)
+        # What a refund found used of a grant is owed for it, as a shortfall is; it was not in what older versions reversed.
+        restored, settled = [], []
+        for id_, portion in reversed(charge.parts):
+            if left > 0 and (part := slice_(portion)) > 0:
+                paid = next((payment for payment in a.payments.values() if payment.grant == id_), None)
+                due = min(part, paid.owed) if paid and "refund_debt" in data else Fraction(0)
+                if due > 0:
+                    settled.append((id_, due))
+                    paid.owed -= due
+                    owed += due
+                if part > due:
+                    restored.append((id_, part - due))
         forgiven = min(owed, a.debt)
         returning, returned = owed - forgiven, []
         for grant in sorted((g for g in a.grants.values() if g.repaid > 0), key=lambda g: -g.id):
@@ -411,12 +424,8 @@ class Oracle:
                 part = min(returning, grant.repaid)
                 returned.append((grant.id, part))
                 returning -= part
-        restored = []
-        for id_, portion in reversed(charge.parts):
-            if left > 0 and (part := slice_(portion)) > 0:
-                restored.append((id_, part))
-        demand((data["restored"], data["debt_reduced"], data["repayments_returned"]),
-               (pairs(restored), nano(forgiven), pairs(returned)), "what a reversal gives back")
+        demand((data["restored"], data["debt_reduced"], data["repayments_returned"], data.get("refund_debt", [])),
+               (pairs(restored), nano(forgiven), pairs(returned), pairs(settled)), "what a reversal gives back")
         charge.reversed += amount
         a.debt -= forgiven
         a.ins += amount
@@ -494,6 +503,7 @@ class Oracle:
         parts = [(payment.grant, taken)] if taken > 0 else []
         demand((data["credits"], data["taken"], data["debt_added"]), (nano(part), pairs(parts), nano(owed)), "what a refund takes")
         payment.refunded_price, payment.refunded = total, payment.refunded + part
+        payment.owed += owed
         a.take(parts)
         a.debt += owed
         a.outs += taken + owed

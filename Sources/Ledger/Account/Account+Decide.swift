@@ -217,6 +217,8 @@ extension Account {
             output = fitting
             amount = shrunk
         }
+        // What could not be charged, must not be served.
+        _ = try postedBalance(changedBy: -Int128(held.nanos) - Int128(amount.nanos))
         let event = HoldPlaced(
             request: command.request, origin: command.origin, promptBound: command.promptBound,
             outputBound: output * command.choices, wantedOutput: command.wantedOutput,
@@ -276,7 +278,8 @@ extension Account {
         let unwound = unwind(charge, from: before, amount: amount)
         let event = ChargeReversed(
             request: command.request, amount: amount, restored: unwound.restored, debtReduced: unwound.debtReduced,
-            repaymentsReturned: unwound.repaymentsReturned, reason: command.reason, actor: command.actor,
+            repaymentsReturned: unwound.repaymentsReturned, refundDebt: unwound.refundDebt, reason: command.reason,
+            actor: command.actor,
             balance: try postedBalance(changedBy: Int128(amount.nanos)))
         return [Draft(event: .chargeReversed(event), key: command.key, effectiveAt: context.now)]
     }
@@ -284,9 +287,11 @@ extension Account {
     /// Takes `amount` back from the end of what a charge was split into, after what earlier reversals took.
     ///
     /// The shortfall was charged last and is unwound first: what is still owed of it is forgiven, and what later grants repaid
-    /// returns to them, the latest first.
-    func unwind(_ charge: RequestCharged, from before: Credits, amount: Credits)
-        -> (restored: [Allocation], debtReduced: Credits, repaymentsReturned: [Allocation])
+    /// returns to them, the latest first. What would return to a grant whose payment went back is what that refund found used, and
+    /// is owed for it: it is forgiven in the same way, so that it does not matter which of the two comes first. `settlesRefunds`
+    /// is false for what was decided before there was that rule.
+    func unwind(_ charge: RequestCharged, from before: Credits, amount: Credits, settlesRefunds: Bool = true)
+        -> Unwound
     {
         var skip = before.nanos
         var left = amount.nanos
@@ -300,22 +305,33 @@ extension Account {
             left -= part
             return part
         }
-        let fromShortfall = take(charge.shortfall)
-        let debtReduced = min(fromShortfall, debt.nanos)
-        var returning = fromShortfall - debtReduced
-        var returned: [Allocation] = []
         let repayers = (openGrants + closedGrants.values).filter { $0.debtRepaid > .zero }.sorted { $0.id > $1.id }
+        /// What can be forgiven or returned at all.
+        let room = repayers.reduce(Int128(debt.nanos)) { $0 + Int128($1.debtRepaid.nanos) }
+        var owed = Int128(take(charge.shortfall))
+        var restored: [Allocation] = []
+        var refundDebt: [Allocation] = []
+        for allocation in charge.allocations.reversed() where left > 0 {
+            let part = take(allocation.amount)
+            let due = settlesRefunds ? self.refundDebt(of: allocation.grant).nanos : 0
+            let settled = Int64(clamping: max(0, min(Int128(min(part, due)), room - owed)))
+            owed += Int128(settled)
+            if settled > 0 { refundDebt.append(Allocation(grant: allocation.grant, amount: Credits(nanos: settled))) }
+            if part > settled {
+                restored.append(Allocation(grant: allocation.grant, amount: Credits(nanos: part - settled)))
+            }
+        }
+        let debtReduced = Int64(clamping: min(owed, Int128(debt.nanos)))
+        var returning = Int64(clamping: owed - Int128(debtReduced))
+        var returned: [Allocation] = []
         for grant in repayers where returning > 0 {
             let part = min(returning, grant.debtRepaid.nanos)
             returned.append(Allocation(grant: grant.id, amount: Credits(nanos: part)))
             returning -= part
         }
-        var restored: [Allocation] = []
-        for allocation in charge.allocations.reversed() where left > 0 {
-            let part = take(allocation.amount)
-            if part > 0 { restored.append(Allocation(grant: allocation.grant, amount: Credits(nanos: part))) }
-        }
-        return (restored, Credits(nanos: debtReduced), returned)
+        return Unwound(
+            restored: restored, debtReduced: Credits(nanos: debtReduced), repaymentsReturned: returned,
+            refundDebt: refundDebt)
     }
 
     // MARK: Checks
@@ -395,5 +411,26 @@ struct Estimate {
         let perToken = Int128(outputRate) * Int128(choices)
         guard perToken > 0 else { return Usage.maximumTokens }
         return Int64(min(left / perToken, Int128(Usage.maximumTokens)))
+    }
+}
+
+/// What a reversal gives back, and where.
+struct Unwound: Hashable {
+    let restored: [Allocation]
+    let debtReduced: Credits
+    let repaymentsReturned: [Allocation]
+    let refundDebt: [Allocation]
+
+    init(restored: [Allocation], debtReduced: Credits, repaymentsReturned: [Allocation], refundDebt: [Allocation]) {
+        self.restored = restored
+        self.debtReduced = debtReduced
+        self.repaymentsReturned = repaymentsReturned
+        self.refundDebt = refundDebt
+    }
+
+    init(_ event: ChargeReversed) {
+        self.init(
+            restored: event.restored, debtReduced: event.debtReduced, repaymentsReturned: event.repaymentsReturned,
+            refundDebt: event.refundDebt)
     }
 }

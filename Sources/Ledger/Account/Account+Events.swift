@@ -242,10 +242,12 @@ public struct ChargeReversed: Hashable, Sendable {
     public let amount: Credits
     /// What returns to the grants that bore the charge, in the reverse of the order in which they did.
     public let restored: [Allocation]
-    /// The part of the shortfall that was still owed.
+    /// The part of the shortfall, and of ``refundDebt``, that was still owed.
     public let debtReduced: Credits
-    /// The part of the shortfall that later grants had repaid, and to which of them it returns (the last first).
+    /// The part of them that later grants had repaid, and to which of these it returns (the last first).
     public let repaymentsReturned: [Allocation]
+    /// What does not return to grants whose payments went back, because it was owed for that (`charge_reversed.v2`).
+    public let refundDebt: [Allocation]
     public let reason: String
     public let actor: String
     public let balance: Credits

@@ -4,6 +4,8 @@ extension Account {
     /// How long before its end a subscription that is paid for elsewhere may be renewed by a call without a payment's name: a calendar
     /// month can be shorter than a cycle.
     private static let earlySeconds: Int64 = 3 * 86_400
+    /// How long after a change to a better plan a portal may still tell of that same change.
+    private static let repetitionSeconds: Int64 = 86_400
 
     // MARK: Money in
 
@@ -218,11 +220,19 @@ extension Account {
         if wanted.isPaid, cycle.isPaid, wanted.cycleCredits > cycle.terms.cycleCredits {
             return try pay(.upgrade(plan: wanted.name))
         }
-        // Of several calls at the end of a cycle, one pays.
+        // Of several calls at the end of a cycle, one pays. What a better plan added to it is no payment of the next, but news of that
+        // change may be repeated for a while.
         let end = cycle.until.advanced(bySeconds: -Self.earlySeconds)
+        let lately = context.now.advanced(bySeconds: -Self.repetitionSeconds)
         let isPaidFor =
             !prepaid.isEmpty
-            || payments.values.contains { $0.kind != .credits && !$0.isRefunded && $0.recordedAt >= end }
+            || payments.values.contains { payment in
+                switch payment.kind {
+                case .credits: false
+                case .upgrade: !payment.isRefunded && payment.recordedAt > lately
+                case .cycle, .imported: !payment.isRefunded && payment.recordedAt >= end
+                }
+            }
         if end <= context.now, !isPaidFor, wanted.isPaid, cycle.isPaid {
             return try pay(.cycle(plan: wanted.name))
         }

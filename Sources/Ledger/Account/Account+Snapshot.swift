@@ -5,7 +5,7 @@ import WireJSON
 
 extension Account {
     /// The version of the snapshots' form. A snapshot of another version is ignored, and the account folded from its events.
-    public static let snapshotFormat: Int64 = 2
+    public static let snapshotFormat: Int64 = 3
 
     /// The account as bytes; the same account always gives the same bytes.
     public func snapshot() -> [UInt8] {
@@ -188,6 +188,7 @@ extension RecordedPayment {
         json.optional("grant", grant)
         json.field("refunded_micro_usd", refundedMicroUSD)
         json.field("refunded_credits", refundedCredits.nanos)
+        json.field("refund_debt", refundDebt.nanos)
     }
 
     fileprivate init(from json: inout JSONScanner) throws(JSONError) {
@@ -200,6 +201,7 @@ extension RecordedPayment {
         grant = try json.optionalInteger(field: "grant")
         refundedMicroUSD = try json.integer(field: "refunded_micro_usd")
         refundedCredits = try json.credits("refunded_credits")
+        refundDebt = try json.credits("refund_debt")
     }
 }
 

@@ -140,6 +140,11 @@ public struct Account: Hashable, Sendable {
         closedGrants[id] ?? openGrants.first { $0.id == id }
     }
 
+    /// What of a grant was found used when its payment went back, and has not been reversed since: it is owed, or was repaid.
+    func refundDebt(of grant: GrantID) -> Credits {
+        payments.first { $0.value.grant == grant }?.value.refundDebt ?? .zero
+    }
+
     /// Grants that have expired at `instant` and that no request admitted before their expiry can still need, earliest first.
     ///
     /// A request that was admitted while a grant could be spent may be charged to it afterwards: what it holds must not vanish
@@ -224,6 +229,7 @@ public struct Account: Hashable, Sendable {
             debt = saturating(debt, minus: event.debtReduced)
             give(event.restored, fromRepayments: false)
             give(event.repaymentsReturned, fromRepayments: true)
+            settle(refundDebt: event.refundDebt)
         case .creditsWithdrawn(let event):
             totals.withdrawn += Int128(event.amount.nanos)
             take(event.allocations)
@@ -279,6 +285,7 @@ public struct Account: Hashable, Sendable {
         let (sum, overflow) = payment.refundedMicroUSD.addingReportingOverflow(event.microUSD)
         payment.refundedMicroUSD = overflow ? payment.microUSD : sum
         payment.refundedCredits = saturating(payment.refundedCredits, plus: event.credits)
+        payment.refundDebt = saturating(payment.refundDebt, plus: event.debtAdded)
         payments[event.payment] = payment
         guard payment.isRefunded else { return }
         prepaid.removeAll { $0 == event.payment }
@@ -287,6 +294,15 @@ public struct Account: Hashable, Sendable {
             cycle?.payment = nil
             cycle?.isRefunded = true
             nextPlan = plan == Plan.freeName ? nil : Plan.freeName
+        }
+    }
+
+    private mutating func settle(refundDebt parts: [Allocation]) {
+        for part in parts {
+            guard let id = payments.first(where: { $0.value.grant == part.grant })?.key, var payment = payments[id]
+            else { continue }
+            payment.refundDebt = saturating(payment.refundDebt, minus: part.amount)
+            payments[id] = payment
         }
     }
 

@@ -180,17 +180,20 @@ extension ChargeReversed {
         json.encode("restored", restored)
         json.field("debt_reduced", debtReduced.nanos)
         json.encode("repayments_returned", repaymentsReturned)
+        if !refundDebt.isEmpty { json.encode("refund_debt", refundDebt) }
         json.field("reason", reason)
         json.field("actor", actor)
         json.field("balance", balance.nanos)
     }
 
-    init(from json: inout JSONScanner) throws(JSONError) {
+    init(from json: inout JSONScanner, settlesRefunds: Bool) throws(JSONError) {
         request = try json.value(field: "request", RequestID.init(rawValue:))
         amount = try json.credits("amount")
         restored = try json.allocations("restored")
         debtReduced = try json.credits("debt_reduced")
         repaymentsReturned = try json.allocations("repayments_returned")
+        refundDebt = settlesRefunds ? try json.allocations("refund_debt") : []
+        guard refundDebt.isEmpty != settlesRefunds else { throw JSONError(.unexpectedField, at: json.offset) }
         reason = try json.string(field: "reason")
         actor = try json.string(field: "actor")
         balance = try json.credits("balance")

@@ -15,7 +15,7 @@ extension LedgerEvent {
         case .holdPlaced: "hold_placed.v1"
         case .holdReleased: "hold_released.v1"
         case .requestCharged: "request_charged.v1"
-        case .chargeReversed: "charge_reversed.v1"
+        case .chargeReversed(let event): event.refundDebt.isEmpty ? "charge_reversed.v1" : "charge_reversed.v2"
         case .creditsWithdrawn: "credits_withdrawn.v1"
         case .usageImported: "usage_imported.v1"
         case .accountBlocked: "account_blocked.v1"
@@ -132,7 +132,9 @@ extension LedgerEvent {
             } else if name.equals(all, "budget_set.v1") {
                 self = .budgetSet(try BudgetSet(from: &json))
             } else if name.equals(all, "charge_reversed.v1") {
-                self = .chargeReversed(try ChargeReversed(from: &json))
+                self = .chargeReversed(try ChargeReversed(from: &json, settlesRefunds: false))
+            } else if name.equals(all, "charge_reversed.v2") {
+                self = .chargeReversed(try ChargeReversed(from: &json, settlesRefunds: true))
             } else if name.equals(all, "credits_withdrawn.v1") {
                 self = .creditsWithdrawn(
                     CreditsWithdrawn(

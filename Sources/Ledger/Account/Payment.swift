@@ -1,6 +1,6 @@
 /// Names a payment: the provider's name, a colon, and what the provider calls it. Used once in the whole ledger.
 ///
-/// 1 to 290 bytes without control characters, so that it can be a part of a key.
+/// 1 to 290 bytes without control characters, so that it can be a part of a key; compared byte by byte, as the store does.
 public struct PaymentID: RawRepresentable, Hashable, Sendable, CustomStringConvertible {
     public let rawValue: String
 
@@ -9,6 +9,15 @@ public struct PaymentID: RawRepresentable, Hashable, Sendable, CustomStringConve
             rawValue.unicodeScalars.allSatisfy({ $0.value >= 0x20 && !(0x7F...0x9F).contains($0.value) })
         else { return nil }
         self.rawValue = rawValue
+    }
+
+    public static func == (left: PaymentID, right: PaymentID) -> Bool {
+        left.rawValue.utf8.elementsEqual(right.rawValue.utf8)
+    }
+
+    public func hash(into hasher: inout Hasher) {
+        var text = rawValue
+        text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
     }
 
     /// What a portal's word is recorded as, which names no payment: after it comes what makes it unique.
@@ -90,6 +99,8 @@ public struct RecordedPayment: Hashable, Sendable {
     public internal(set) var grant: GrantID?
     public internal(set) var refundedMicroUSD: Int64 = 0
     public internal(set) var refundedCredits = Credits.zero
+    /// What refunds found used and made a debt of, less what was reversed of it since.
+    public internal(set) var refundDebt = Credits.zero
 
     /// What a refund of the rest would give back.
     public var refundableMicroUSD: Int64 { max(0, microUSD - refundedMicroUSD) }

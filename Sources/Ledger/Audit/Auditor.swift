@@ -354,10 +354,9 @@ private struct AuditRules {
         guard event.amount > .zero, let total = before.adding(event.amount), total <= charge.credits else {
             return "more was reversed than was charged"
         }
-        let unwound = account.unwind(charge, from: before, amount: event.amount)
-        return unwound.restored == event.restored && unwound.debtReduced == event.debtReduced
-            && unwound.repaymentsReturned == event.repaymentsReturned
-            ? nil : "unwinding the charge gives other allocations"
+        let unwound = account.unwind(
+            charge, from: before, amount: event.amount, settlesRefunds: !event.refundDebt.isEmpty)
+        return unwound == Unwound(event) ? nil : "unwinding the charge gives other allocations"
     }
 }
 

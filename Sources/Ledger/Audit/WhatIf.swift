@@ -290,13 +290,16 @@ public struct WhatIf: Sendable {
             Int128(event.amount.nanos) * Int128(charge.would.credits.nanos) / max(1, Int128(charge.was.nanos))
         let amount = isWhole ? left : min(left, Credits(clamping: part))
         guard amount > .zero else { return }
-        let unwound = state.would.unwind(charge.would, from: before, amount: amount)
+        // Before there was the rule about refunds, it was not followed: under the same terms the same comes out.
+        let isOld = event.refundDebt.isEmpty && state.was.payments.values.contains { $0.refundDebt > .zero }
+        let unwound = state.would.unwind(charge.would, from: before, amount: amount, settlesRefunds: !isOld)
         apply(
             .chargeReversed(
                 ChargeReversed(
                     request: event.request, amount: amount, restored: unwound.restored,
                     debtReduced: unwound.debtReduced, repaymentsReturned: unwound.repaymentsReturned,
-                    reason: event.reason, actor: event.actor, balance: event.balance)), at: recorded.effectiveAt,
+                    refundDebt: unwound.refundDebt, reason: event.reason, actor: event.actor, balance: event.balance)),
+            at: recorded.effectiveAt,
             &state)
     }
 

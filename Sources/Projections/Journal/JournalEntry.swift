@@ -79,7 +79,13 @@ public struct JournalEntry: Sendable {
                 sums.add(.credits(grant.funding, grant.pool), -amount)
                 sums.add(.reversals(.credits(grant.funding)), amount)
             }
-            // What was owed was borne by no grant; what grants have repaid of it returns to them.
+            // What was owed for a refund, those grants had borne; else what was owed was borne by no grant. What others have repaid of it
+            // returns to them.
+            for part in event.refundDebt {
+                let (grant, amount) = (try terms(part.grant), Int128(part.amount.nanos))
+                sums.add(.reversals(.credits(grant.funding)), amount)
+                sums.add(.reversals(.owed), -amount)
+            }
             sums.add(.debt, -Int128(event.debtReduced.nanos))
             sums.add(.reversals(.owed), Int128(event.debtReduced.nanos))
             for part in event.repaymentsReturned {
