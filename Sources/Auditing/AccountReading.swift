@@ -4,26 +4,58 @@ public import Projections
 
 // What is read of one account for somebody who asks: each from one state of the ledger, from the events alone.
 
+/// An account at an instant, as it was known at another: balances, statements and differences are all made of this one notion.
+///
+/// It is made of the events that count by the instant and were recorded by the other. What was due by then and is not recorded is applied,
+/// as the next touch of the account will record it; what has expired and waits for a request under way is no part of the balance.
+public struct AccountReading: Sendable {
+    /// With what is due.
+    public let account: Account
+    /// The version of the last event that was read: what is due is behind it.
+    public let version: Int64
+    /// The instant that it is about.
+    public let at: Timestamp
+    /// What is due and not recorded.
+    public let pending: [Draft]
+
+    public var balance: Credits { account.balance(at: at) }
+}
+
+extension LedgerView {
+    /// Reads an account; nil where there is no event of it. Without `at` it is about `knownAt`, or now.
+    public func reading(
+        of id: AccountID, at instant: Timestamp? = nil, knownAt: Timestamp? = nil, now: Timestamp, plans: PlanBook
+    ) throws -> AccountReading? {
+        var folded = Account(id: id)
+        var latest = Timestamp(microseconds: .min)
+        try scan(account: id) { row, _ in
+            if let knownAt, row.recordedAt > knownAt.microseconds { return false }
+            if let instant, row.effectiveAt > instant.microseconds { return true }
+            let event = try row.decoded()
+            // What was imported counts from before the account was opened, and says nothing of what it had.
+            if case .usageImported = event.event, !folded.isOpen { return true }
+            folded.apply(event.event, effectiveAt: event.effectiveAt)
+            latest = max(latest, event.recordedAt)
+            return true
+        }
+        guard folded.version > 0 else { return nil }
+        let known = max(min(now, knownAt ?? now), latest)
+        let version = folded.version
+        let pending = folded.due(at: min(instant ?? known, known), plans: plans)
+        for draft in pending { folded.apply(draft.event, effectiveAt: draft.effectiveAt) }
+        return AccountReading(account: folded, version: version, at: instant ?? known, pending: pending)
+    }
+}
+
 extension LedgerFile {
-    /// An account as the events make it that count by an instant and were recorded by another, and when the last of them was recorded;
-    /// nil where there is none of them.
-    public func account(
-        _ id: AccountID, at instant: Timestamp? = nil, knownAt: Timestamp? = nil
-    ) throws -> (account: Account, latest: Timestamp)? {
+    /// Reads an account from one state of the ledger; see ``LedgerView/reading(of:at:knownAt:now:plans:)``.
+    public func reading(
+        of id: AccountID, at instant: Timestamp? = nil, knownAt: Timestamp? = nil, now: Timestamp
+    ) throws -> AccountReading? {
         try snapshot { view in
-            var folded = Account(id: id)
-            var latest = Timestamp(microseconds: .min)
-            try view.scan(account: id) { row, _ in
-                if let knownAt, row.recordedAt > knownAt.microseconds { return false }
-                if let instant, row.effectiveAt > instant.microseconds { return true }
-                let event = try row.decoded()
-                // What was imported counts from before the account was opened, and says nothing of what it had.
-                if case .usageImported = event.event, !folded.isOpen { return true }
-                folded.apply(event.event, effectiveAt: event.effectiveAt)
-                latest = max(latest, event.recordedAt)
-                return true
-            }
-            return folded.version > 0 ? (folded, latest) : nil
+            try view.reading(
+                of: id, at: instant, knownAt: knownAt, now: try view.latest(now),
+                plans: try view.planBook(knownAt: knownAt))
         }
     }
 
@@ -39,6 +71,7 @@ extension LedgerFile {
                 builder.add(try row.decoded())
                 return true
             }
+            let now = try view.latest(now)
             return builder.finish(now: min(now, knownAt ?? now), plans: try view.planBook(knownAt: knownAt))
         }
     }
@@ -92,6 +125,12 @@ extension LedgerView {
         else { return nil }
         evidence.append(ChargeExplanation.Evidence(role: "price", event: event, hash: hash))
         return price
+    }
+
+    /// Now, or the instant of the last event: the ledger's clock may be ahead of this one.
+    func latest(_ now: Timestamp) throws -> Timestamp {
+        guard let last = try event(at: try head().position)?.event.recordedAt else { return now }
+        return max(now, last)
     }
 
     /// The plans, as far as they were known at an instant.

@@ -58,6 +58,8 @@ public struct Exporter: Sendable {
     private var isFinished = false
     /// The UTC day at whose end the journal's balances are stated last.
     private let lastDay: Int64
+    /// The last month of a roll-forward, as far as the ledger has come; nil: that of the last entry.
+    private let lastMonth: Month?
 
     private enum Output: Sendable {
         case table(EventTable, TableWriter)
@@ -68,7 +70,7 @@ public struct Exporter: Sendable {
     /// Finds the period, and what is on the accounts of a journal when it begins. Throws where the ledger cannot be read.
     public init(_ file: LedgerFile, _ order: ExportOrder) throws {
         self.file = file
-        let (first, last, lastDay, firstDay) = try file.snapshot { view in
+        let (first, last, lastDay, firstDay, knownDay) = try file.snapshot { view in
             let head = try view.head()
             let first = try order.from.map { try view.firstPosition(recordedFrom: $0) } ?? 1
             let end = try order.to.map { try view.firstPosition(recordedFrom: $0) - 1 } ?? head.position
@@ -78,10 +80,14 @@ public struct Exporter: Sendable {
             // An end is the first instant that is no more in it.
             let until = order.to.map { Timestamp(microseconds: $0.microseconds &- 1) }
             let day = min(until ?? .max, max(lastAt ?? order.from ?? .epoch, order.from ?? .epoch)).utcDay
-            return (first, last, day, (order.from ?? firstAt ?? .epoch).utcDay)
+            let known = min(order.through ?? .max, head.position)
+            let knownAt = known > 0 ? try view.event(at: known)?.event.recordedAt : nil
+            let knownDay = min(until ?? .max, max(knownAt ?? .epoch, order.from ?? .epoch)).utcDay
+            return (first, last, day, (order.from ?? firstAt ?? .epoch).utcDay, knownDay)
         }
         self.last = last
         self.lastDay = max(lastDay, firstDay)
+        lastMonth = order.from != nil || last > 0 ? Month(day: max(knownDay, firstDay)) : nil
         position = first - 1
         switch order.content {
         case .table(let table, let format): output = .table(table, TableWriter(format, table.columns))
@@ -90,7 +96,9 @@ public struct Exporter: Sendable {
             output = .journal(JournalWriter(format, byEvent: byEvent, from: firstDay, opening: opening))
         case .rollForward(let format):
             let opening = try Self.balances(file, before: first, &grants)
-            output = .rollForward(RollForward(opening: opening), format)
+            var forward = RollForward(opening: opening)
+            if order.from != nil { forward.reach(Month(day: firstDay)) }
+            output = .rollForward(forward, format)
         }
     }
 
@@ -100,6 +108,7 @@ public struct Exporter: Sendable {
         last = 0
         position = 0
         lastDay = 0
+        lastMonth = nil
         output = .table(table, TableWriter(format, table.columns, withHead: false))
     }
 
@@ -160,7 +169,8 @@ public struct Exporter: Sendable {
         case .journal(var journal):
             journal.finish(lastDay: lastDay)
             return journal.take()
-        case .rollForward(let forward, let format):
+        case .rollForward(var forward, let format):
+            if let lastMonth { forward.reach(lastMonth) }
             var table = TableWriter(format, RollForward.columns)
             forward.write(to: &table)
             return table.take()

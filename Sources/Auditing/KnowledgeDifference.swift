@@ -11,6 +11,8 @@ public struct KnowledgeDifference: Sendable {
         /// The events that were recorded in between and count by the instant, of them at most ``eventLimit``.
         public internal(set) var events: [RecordedEvent] = []
         public internal(set) var eventCount: Int64 = 0
+        /// What became due in between and is not recorded.
+        public internal(set) var pending: [Draft] = []
     }
 
     /// How many events of an account are kept.
@@ -23,34 +25,89 @@ public struct KnowledgeDifference: Sendable {
     /// By account.
     public internal(set) var changes: [Change] = []
 
-    /// Everything that was recorded after `first` and up to `later`, and counts by `at`; of one account, where one is named.
+    /// What differs between an account's reading at `at` as it was known at `first`, and as at `later`; of one account, where one is named.
+    ///
+    /// What was due by `first` was told then, so that it was recorded later is no difference. nil where there is no such account.
     public static func between(
-        _ first: Timestamp, _ later: Timestamp, at: Timestamp, account: AccountID? = nil, in file: LedgerFile
-    ) throws -> KnowledgeDifference {
-        var changes: [AccountID: Change] = [:]
+        _ first: Timestamp, _ later: Timestamp, at: Timestamp, account: AccountID? = nil, now: Timestamp,
+        in file: LedgerFile
+    ) throws -> KnowledgeDifference? {
         try file.snapshot { view in
+            if let account, try view.event(of: account, version: 1) == nil { return nil }
+            let now = try view.latest(now)
+            var changes: [AccountID: Change] = [:]
+            /// Accounts in which something came due: the sum of the events is not what differs.
+            var unclear = Set(try view.accounts(dueBy: min(at, later), only: account))
             let start = try view.firstPosition(recordedFrom: Timestamp(microseconds: first.microseconds &+ 1)) - 1
             try view.scan(account: account, after: start) { row, _ in
-                guard row.recordedAt <= later.microseconds else { return false }
                 guard row.effectiveAt <= at.microseconds, row.account.first != 0x24 else { return true }
                 let event = try row.decoded()
                 let amount = event.event.balanceChange
                 guard amount != 0 else { return true }
-                var change = changes[event.account] ?? Change(account: event.account)
-                change.difference += amount
-                change.eventCount += 1
-                if change.events.count < eventLimit { change.events.append(event) }
-                changes[event.account] = change
+                let isKnown = row.recordedAt <= later.microseconds
+                if !isKnown || event.event.comesDue { unclear.insert(event.account) }
+                if isKnown { changes[event.account, default: Change(account: event.account)].add(event) }
                 return true
             }
+            let plans = (try view.planBook(knownAt: first), try view.planBook(knownAt: later))
+            for id in unclear {
+                let before = try view.reading(of: id, at: at, knownAt: first, now: now, plans: plans.0)
+                let after = try view.reading(of: id, at: at, knownAt: later, now: now, plans: plans.1)
+                var change = Change(account: id)
+                try view.scan(account: id, after: start) { row, _ in
+                    guard row.recordedAt <= later.microseconds else { return false }
+                    guard row.effectiveAt <= at.microseconds else { return true }
+                    let event = try row.decoded()
+                    if event.event.balanceChange != 0, before?.hasTold(event) != true { change.add(event) }
+                    return true
+                }
+                change.pending = (after?.pending ?? []).filter { draft in
+                    draft.event.balanceChange != 0 && !(before?.pending.contains(draft) ?? false)
+                }
+                change.difference = (after?.posted ?? 0) - (before?.posted ?? 0)
+                let isSame = change.difference == 0 && change.eventCount == 0 && change.pending.isEmpty
+                changes[id] = isSame ? nil : change
+            }
+            var result = KnowledgeDifference(at: at, knownFirst: first, knownLater: later)
+            result.changes = changes.values.sorted { $0.account.rawValue < $1.account.rawValue }
+            return result
         }
-        var result = KnowledgeDifference(at: at, knownFirst: first, knownLater: later)
-        result.changes = changes.values.sorted { $0.account.rawValue < $1.account.rawValue }
-        return result
+    }
+}
+
+extension AccountReading {
+    /// The balance, exactly.
+    fileprivate var posted: Int128 {
+        account.totals.balance - account.deferred(at: at).values.reduce(0) { $0 + Int128($1.nanos) }
+    }
+
+    /// Whether an event that was recorded later was in this already: as due, or as an expiry that waited for a request.
+    fileprivate func hasTold(_ event: RecordedEvent) -> Bool {
+        if pending.contains(where: { $0.key == event.key && $0.event == event.event }) { return true }
+        guard case .grantExpired(let expiry) = event.event else { return false }
+        return account.grant(expiry.grant)?.hasExpired(at: at) ?? false
+    }
+}
+
+extension KnowledgeDifference.Change {
+    /// Adds an event that was not known.
+    fileprivate mutating func add(_ event: RecordedEvent) {
+        difference += event.event.balanceChange
+        eventCount += 1
+        if events.count < KnowledgeDifference.eventLimit { events.append(event) }
     }
 }
 
 extension LedgerEvent {
+    /// Whether it is recorded because its time has come.
+    fileprivate var comesDue: Bool {
+        switch self {
+        case .grantExpired: true
+        case .creditsGranted(let event): event.source == .monthlyFree || event.source == .subscription
+        default: false
+        }
+    }
+
     /// What the event adds to its account's balance, in nano-credits.
     public var balanceChange: Int128 {
         switch self {

@@ -40,8 +40,8 @@ public struct Verification: Sendable {
     }
 
     public internal(set) var head = LedgerHead.empty
-    /// The root of the Merkle tree over all events.
-    public internal(set) var root = MerkleTree.empty
+    /// The root of the Merkle tree over all events; nil where only one account was verified.
+    public internal(set) var root: MerkleHash?
     public internal(set) var events: Int64 = 0
     public internal(set) var accounts = 0
     public internal(set) var openHolds = 0

@@ -10,6 +10,15 @@ extension LedgerView {
         try Int.fetchOne(db, sql: "SELECT count(*) FROM balances") ?? 0
     }
 
+    /// The accounts in which something is due by an instant and not recorded; of one, where one is named.
+    public func accounts(dueBy instant: Timestamp, only account: AccountID? = nil) throws -> [AccountID] {
+        guard try hasCycles() else { return [] }
+        return try String.fetchAll(
+            db, sql: "SELECT account FROM cycles WHERE due_at <= ?1 AND (?2 IS NULL OR account = ?2)",
+            arguments: [instant.microseconds, account?.rawValue]
+        ).compactMap(AccountID.init(rawValue:))
+    }
+
     /// Gives what the tables of balances and grants say of each account, or of one, as ``Account/balanceRow`` writes it.
     public func balanceRows(
         of account: AccountID? = nil, _ body: (String, BalanceRow) throws -> Void

@@ -12,11 +12,12 @@ public struct Month: Hashable, Comparable, Sendable, CustomStringConvertible {
         number = (Int64(parts.first ?? "") ?? 0) * 12 + (parts.count > 1 ? (Int64(parts[1]) ?? 1) - 1 : 0)
     }
 
-    /// Reads `2026-03`; nil for anything else.
+    /// Reads `2026-03`; nil for anything else, and for years whose end cannot be written with four digits.
     public init?(_ text: some StringProtocol) {
         let parts = text.split(separator: "-", omittingEmptySubsequences: false)
-        guard parts.count == 2, parts[0].utf8.count == 4, parts[1].utf8.count == 2, let year = Int64(parts[0]),
-            let month = Int64(parts[1]), (1...12).contains(month), year >= 1
+        guard parts.count == 2, parts[0].utf8.count == 4, parts[1].utf8.count == 2,
+            parts.allSatisfy({ $0.utf8.allSatisfy { (0x30...0x39).contains($0) } }), let year = Int64(parts[0]),
+            let month = Int64(parts[1]), (1...12).contains(month), (1...9998).contains(year)
         else { return nil }
         number = year * 12 + month - 1
     }

@@ -13,7 +13,7 @@ struct Balance: ParsableCommand {
             Example: replay balance ledger.sqlite --account alice --at 2026-03-01T00:00:00Z
 
             --at is by the time from which events count, --known-at by the time at which they were recorded: what was the
-            balance on the first, as it was known on the second? Exit codes: 0 told, 2 unusable, 3 no such account by then.
+            balance on the first, as it was known on the second? What was due by then counts, recorded or not. Exit codes: 0 told, 2 unusable, 3 no such account by then.
             """)
 
     @OptionGroup var ledger: LedgerOptions
@@ -32,26 +32,29 @@ struct Balance: ParsableCommand {
         let instant = try instant(at, "--at")
         let known = try replay.instant(knownAt, "--known-at")
         let file = try ledger.open()
-        let folded = try usable { try file.account(id, at: instant, knownAt: known) }
-        guard let folded else { throw noAccount(account) }
-        let shown = instant ?? max(known ?? now(), folded.latest)
-        write(ledger.format == .json ? json(folded.account, at: shown) : text(folded.account, at: shown))
+        let reading = try usable { try file.reading(of: id, at: instant, knownAt: known, now: now()) }
+        guard let reading else { throw noAccount(account) }
+        write(ledger.format == .json ? json(reading) : text(reading))
     }
 
-    private func text(_ account: Account, at instant: Timestamp) -> String {
+    private func text(_ reading: AccountReading) -> String {
+        let (account, instant) = (reading.account, reading.at)
         let totals = account.totals
         func credits(_ nanos: Int128) -> String { Decimal64.text(nanos, fractionDigits: 9) }
         var lines = [
             "account     \(account.id)",
             "at          \(instant)",
-            "balance     \(account.balance(at: instant)) credits",
+            "balance     \(reading.balance) credits",
             "held        \(account.held)",
             "available   \(account.available(at: instant))",
             "debt        \(account.debt)",
-            "events      \(account.version): granted \(credits(totals.granted)) - expired \(credits(totals.expired))"
+            "events      \(reading.version): granted \(credits(totals.granted)) - expired \(credits(totals.expired))"
                 + " - charged \(credits(totals.charged)) + reversed \(credits(totals.reversed))"
                 + " - withdrawn \(credits(totals.withdrawn))",
         ]
+        if !reading.pending.isEmpty {
+            lines.append("due         \(reading.pending.count) events that are not recorded yet are counted in")
+        }
         for grant in account.openGrants {
             let expiry =
                 grant.expiresAt.map { grant.hasExpired(at: instant) ? "expired \($0)" : "until \($0)" } ?? "no expiry"
@@ -61,16 +64,18 @@ struct Balance: ParsableCommand {
         return lines.joined(separator: "\n")
     }
 
-    private func json(_ account: Account, at instant: Timestamp) -> String {
+    private func json(_ reading: AccountReading) -> String {
+        let (account, instant) = (reading.account, reading.at)
         var json = JSONWriter()
         json.beginObject()
         json.field("account", account.id.rawValue)
         json.field("at", instant.description)
-        json.field("balance", account.balance(at: instant).description)
+        json.field("balance", reading.balance.description)
         json.field("held", account.held.description)
         json.field("available", account.available(at: instant).description)
         json.field("debt", account.debt.description)
-        json.field("version", account.version)
+        json.field("version", reading.version)
+        json.field("pending", reading.pending.count)
         json.name("grants")
         json.beginArray()
         for grant in account.openGrants {

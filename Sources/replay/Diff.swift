@@ -11,7 +11,8 @@ struct Diff: ParsableCommand {
             Example: replay diff ledger.sqlite --known-at 2026-03-01T00:00:00Z 2026-03-02T00:00:00Z
 
             The reports are about --at, by the time from which events count; without it, about the first of the two instants.
-            Exit codes: 0 nothing differs, 1 something does, 2 unusable.
+            What was due was told as due: that it was recorded later is no difference.
+            Exit codes: 0 nothing differs, 1 something does, 2 unusable, 3 no such account.
             """)
 
     @OptionGroup var ledger: LedgerOptions
@@ -34,8 +35,9 @@ struct Diff: ParsableCommand {
         let id = try account.map(accountID)
         let file = try ledger.open()
         let difference = try usable {
-            try KnowledgeDifference.between(known[0], known[1], at: at, account: id, in: file)
+            try KnowledgeDifference.between(known[0], known[1], at: at, account: id, now: now(), in: file)
         }
+        guard let difference else { throw noAccount(account ?? "") }
         write(ledger.format == .json ? json(difference) : text(difference))
         if !difference.changes.isEmpty { throw ExitCode(1) }
     }
@@ -52,6 +54,11 @@ struct Diff: ParsableCommand {
                 lines.append(
                     "  position \(event.position), \(event.event.type), counts from \(event.effectiveAt), recorded"
                         + " \(event.recordedAt): \(Decimal64.text(event.event.balanceChange, fractionDigits: 9))")
+            }
+            for draft in change.pending {
+                lines.append(
+                    "  due, \(draft.event.type), counts from \(draft.effectiveAt), not recorded:"
+                        + " \(Decimal64.text(draft.event.balanceChange, fractionDigits: 9))")
             }
         }
         if difference.changes.isEmpty { lines.append("nothing differs") }
@@ -83,6 +90,16 @@ struct Diff: ParsableCommand {
                 json.field("effective_at", event.effectiveAt.description)
                 json.field("recorded_at", event.recordedAt.description)
                 json.field("credits", Decimal64.text(event.event.balanceChange, fractionDigits: 9))
+                json.endObject()
+            }
+            json.endArray()
+            json.name("pending")
+            json.beginArray()
+            for draft in change.pending {
+                json.beginObject()
+                json.field("type", draft.event.type)
+                json.field("effective_at", draft.effectiveAt.description)
+                json.field("credits", Decimal64.text(draft.event.balanceChange, fractionDigits: 9))
                 json.endObject()
             }
             json.endArray()

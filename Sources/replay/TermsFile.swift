@@ -34,10 +34,11 @@ enum TermsFile {
             place)
         var tier: Price.LongContext?
         if let long = object.present("long_context") {
-            guard let long = long.object, let above = long["above_prompt_tokens"]?.integer,
-                let found = Price.LongContext(above: above, rates: try rates(long, place))
-            else { throw ValidationError("\(place): long_context needs above_prompt_tokens and its prices") }
-            try check(long, rateNames + ["above_prompt_tokens"], place)
+            guard let long = long.object else { throw ValidationError("\(place): long_context must be an object") }
+            try check(long, rateNames + ["above_prompt_tokens"], place + ": long_context")
+            guard let above = long["above_prompt_tokens"]?.integer,
+                let found = Price.LongContext(above: above, rates: try rates(long, place + ": long_context"))
+            else { throw ValidationError("\(place): long_context needs above_prompt_tokens, a number of tokens") }
             tier = found
         }
         let search = try figure(object, "web_search_price_per_thousand", place)
@@ -69,6 +70,7 @@ enum TermsFile {
         guard let object = (try? JSONValue(bytes))?.object else {
             throw ValidationError("\(path) must be a JSON object of plans by name")
         }
+        try checkTwice(object, path)
         return try object.members.map { member in
             let place = "\(path): \(member.name)"
             guard let terms = member.value.object else { throw ValidationError("\(place) must be an object") }
@@ -111,6 +113,15 @@ enum TermsFile {
     private static func check(_ object: JSONObject, _ known: [String], _ place: String) throws {
         for member in object.members where !known.contains(member.name) {
             throw ValidationError("\(place): \(member.name) is unknown")
+        }
+        try checkTwice(object, place)
+    }
+
+    /// Refuses members that are there twice: readers differ in which of them counts.
+    private static func checkTwice(_ object: JSONObject, _ place: String) throws {
+        var seen: Set<String> = []
+        for member in object.members where !seen.insert(member.name).inserted {
+            throw ValidationError("\(place): \(member.name) is there twice")
         }
     }
 }

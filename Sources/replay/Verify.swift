@@ -101,7 +101,7 @@ extension Verification {
             lines.append("pass        \(pass.name): \(pass.rows) rows of \(pass.tables.joined(separator: ", "))")
         }
         lines.append("head        \(head.position):\(head.hash)")
-        if root != MerkleTree.empty { lines.append("root        \(root)") }
+        if let root { lines.append("root        \(root)") }
         lines.append("balance     \(Decimal64.text(totals.balance, fractionDigits: 9)) credits in all")
         lines.append(
             "            = granted \(Decimal64.text(totals.granted, fractionDigits: 9))"
@@ -129,7 +129,7 @@ extension Verification {
         json.field("position", head.position)
         json.field("hash", head.hash.description)
         json.endObject()
-        json.field("root", root.description)
+        json.nullable("root", root?.description)
         json.name("passes")
         json.beginArray()
         for pass in passes {

@@ -70,6 +70,13 @@ struct ReconciliationTests {
             Self.charge(3, at: midnight.advanced(bySeconds: 7200)),
         ]
         #expect(try Self.verdicts(there, late) == ["2026-03-10 m differs", "2026-03-11 m differs"])
+        // All of a day was settled right after midnight: the file need have no row of it.
+        let early = try [Self.charge(1, at: Self.noon), Self.charge(2, at: midnight.advanced(bySeconds: 5))]
+        let all = Self.head + "2026-03-10,m,2,200,20\n2026-03-11,n,0,0,0\n"
+        #expect(try Self.verdicts(all, early).first == "2026-03-10 m midnight")
+        #expect(try Self.verdicts(all, early).dropFirst().first == "2026-03-11 m midnight")
+        let mixed = early + [try Self.charge(3, at: midnight.advanced(bySeconds: 7200))]
+        #expect(try Self.verdicts(all, mixed).dropFirst().first == "2026-03-11 m only_here")
     }
 
     @Test("a model is the one that answered, where the file knows it, and else the one that was asked for")
@@ -106,9 +113,24 @@ struct ReconciliationTests {
             "date,model,input_tokens,output_tokens\n2026-03-10,m,-1,1\n",
             "date,model,input_tokens,output_tokens\nx,m,1,1\n",
             "date,model,input_tokens,output_tokens\n2026-03-10,m,99999999999999999999,1\n",
-            "date,model,input_tokens,output_tokens\n\"2026-03-10,m,1,1\n",
+            "date,model,input_tokens,output_tokens\n\"2026-03-10,m,1,1\n", "date,model,input_tokens,output_tokens\n",
+            "date,model,input_tokens,output_tokens\n2026-03-10,,1,1\n",
+            "date,model,input_tokens,output_tokens\n20261210,m,1,1\n",
+            "date,model,input_tokens,output_tokens\n-1,m,1,1\n",
         ])
     func broken(csv: String) {
         #expect(throws: CSVReader.Problem.self) { try ProviderUsage(Array(csv.utf8), from: .openai) }
+    }
+
+    @Test("a problem names the line on which its row begins", arguments: ["", "\n", "\r\n"])
+    func lines(end: String) {
+        let head = "date,model,input_tokens,output_tokens\n"
+        for (rows, line) in [("2026-03-10,m,x,1", 2), ("2026-03-10,m,1,1\n2026-03-10,m,1", 3), ("\"\n\",m,1,1", 2)] {
+            #expect {
+                try ProviderUsage(Array((head + rows + end).utf8), from: .openai)
+            } throws: { error in
+                (error as? CSVReader.Problem)?.line == line
+            }
+        }
     }
 }

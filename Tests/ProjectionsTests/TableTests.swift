@@ -55,6 +55,7 @@ struct TableTests {
             ("plain text-1", "plain text-1"), ("=1+1", "'=1+1"), ("+1", "'+1"), ("-x", "'-x"), ("-1.5", "-1.5"),
             ("@a", "'@a"),
             ("\ta", "'\ta"), ("a,b", "\"a,b\""), ("a\"b", "\"a\"\"b\""), ("a\nb", "\"a\nb\""), ("=a,b", "\"'=a,b\""),
+            ("\n=a", "\"'\n=a\""),
             ("", ""), ("é=", "é="), ("a=b", "a=b"), ("--", "'--"), ("-", "'-"),
         ])
     func cells(text: String, cell: String) {
@@ -90,7 +91,8 @@ struct TableTests {
         #expect(Month(day: month.start.utcDay) == month && Month(index: month.index) == month)
         #expect(Month(day: month.start.utcDay - 1).description == "2026-11")
         for wrong in [
-            "", "2026", "2026-13", "2026-00", "2026-1", "26-01", "2026-01-01", "2026–01", "-026-01", "0000-01",
+            "", "2026", "2026-13", "2026-00", "2026-1", "26-01", "2026-01-01", "2026–01", "-026-01", "+026-01",
+            "0000-01", "9999-12",
         ] {
             #expect(Month(wrong) == nil, "\(wrong)")
         }

@@ -3,6 +3,7 @@ import Fuzzing
 import GRDB
 import Ledger
 import Projections
+import Synchronization
 import Testing
 
 @testable import Auditing
@@ -64,14 +65,18 @@ struct DeskTests {
                     #expect(statement.isBalanced, "\(account) in \(month)")
                     if let closing { #expect(statement.opening == closing, "\(account) in \(month)") }
                     closing = statement.closing
+                    // Whoever asks for the balance at the end of the month is told the same.
+                    let end = min(Timestamp(microseconds: month.next.start.microseconds - 1), last)
+                    let reading = try #require(try file.reading(of: account, at: end, now: last))
+                    #expect(statement.closing == Int128(reading.balance.nanos), "\(account) at the end of \(month)")
                     lines += statement.lines.count
                     month = month.next
                 }
                 // In the end it is what the events and what is still due come to.
                 let known = own.reduce(Int128(0)) { $0 + $1.event.balanceChange }
-                let folded = try #require(try file.account(account))
-                let due = folded.account.due(at: last, plans: try file.snapshot { try $0.planBook() })
-                #expect(closing == due.reduce(known) { $0 + $1.event.balanceChange })
+                let reading = try #require(try file.reading(of: account, now: last))
+                let kept = reading.account.deferred(at: reading.at).values.reduce(Int128(0)) { $0 + Int128($1.nanos) }
+                #expect(closing == reading.pending.reduce(known) { $0 + $1.event.balanceChange } - kept)
             }
             #expect(lines > 150)
         }
@@ -101,6 +106,115 @@ struct DeskTests {
         #expect(after.closing == before.closing)
         #expect(after.lines.map(\.credits) == before.lines.map(\.credits))
         #expect(after.lines.map(\.at) == before.lines.map(\.at))
+    }
+
+    @Test(
+        "what expires under a request is no part of the balance, and comes back with the charge, in whatever month that is"
+    )
+    func deferral() async throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "desk-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let path = folder.appending(path: "ledger.sqlite").path
+        let clock = MovingClock(try #require(Timestamp(iso8601: "2026-03-31T23:00:00Z")))
+        let ledger = try SQLiteLedger(path: path)
+        let writer = try LedgerWriter(store: ledger, configuration: .init(), clock: { clock.now })
+        for plan in Plan.standard { _ = try await writer.submit(.setPlan(SetPlan(plan: plan))) }
+        let price = try #require(Price(input: 1_000_000, output: 2_000_000))
+        _ = try await writer.submit(.setPrice(SetPrice(model: "up:model", price: price, actor: "test")))
+        let alice = try #require(AccountID(rawValue: "alice"))
+        func send(_ action: Command.Action) async throws {
+            _ = try await writer.submit(Command(account: alice, action: action))
+        }
+        try await send(.open(plan: "FREE"))
+        let expiry = clock.now.advanced(bySeconds: 1800)
+        for (key, amount, expiresAt) in [("g1", "20", nil), ("g2", "10", expiry)] as [(String, String, Timestamp?)] {
+            let credits = try #require(Credits(decimal: amount))
+            try await send(
+                .grant(
+                    GrantCredits(
+                        key: key, pool: .bonus, source: .adjustment, amount: credits, expiresAt: expiresAt)))
+        }
+        let request = try #require(RequestID(rawValue: "req_1"))
+        let origin = RequestOrigin(model: "up:model", keyID: "key", endpoint: "/v1/chat/completions")
+        try await send(
+            .placeHold(PlaceHold(request: request, origin: origin, promptBound: 0, outputPerChoice: 400_000)))
+        func statements() throws -> [AccountStatement] {
+            let file = try LedgerFile(path: path)
+            return try ["2026-03", "2026-04"].map { text in
+                let month = try #require(Month(text))
+                return try #require(
+                    try file.statement(of: alice, from: month.start, until: month.next.start, now: clock.now))
+            }
+        }
+        func balance(_ at: Timestamp? = nil, knownAt: Timestamp? = nil) throws -> Credits? {
+            let reading = try LedgerFile(path: path).reading(of: alice, at: at, knownAt: knownAt, now: clock.now)
+            return reading?.balance
+        }
+        // The grant has expired, and the request is still under way in the next month.
+        clock.now = expiry.advanced(bySeconds: 3600)
+        let asked = clock.now
+        var months = try statements()
+        #expect(months.map(\.closing) == [20_000_000_000, 20_000_000_000])
+        #expect(months[0].lines.filter { $0.kind == .deferred }.map(\.credits) == [-10_000_000_000])
+        #expect(months.map(\.isBalanced) == [true, true])
+        #expect(try balance() == Credits(decimal: "20"))
+        let usage = try #require(Usage(prompt: 0, completion: 300_000))
+        try await send(.charge(ChargeRequest(request: request, outcome: .finished, report: UsageReport(usage: usage))))
+        clock.now = clock.now.advanced(bySeconds: 60)
+        months = try statements()
+        // Six credits were used of it, four expired; both months close as before.
+        #expect(months.map(\.closing) == [20_000_000_000, 20_000_000_000])
+        #expect(months.map(\.isBalanced) == [true, true])
+        #expect(months[1].opening == months[0].closing)
+        #expect(months.map { $0.sum(of: .deferred) } == [-6_000_000_000, 6_000_000_000])
+        #expect(months[0].sum(of: .expired) == -4_000_000_000 && months[1].charged.credits == 6_000_000_000)
+        #expect(try balance(asked) == Credits(decimal: "20"))
+        #expect(try balance() == Credits(decimal: "20"))
+        #expect(try balance(asked, knownAt: asked) == Credits(decimal: "20"))
+        // That the expiry and the charge were recorded later changes nothing of what was told before.
+        let file = try LedgerFile(path: path)
+        let none = try #require(
+            try KnowledgeDifference.between(asked, clock.now, at: asked, account: alice, now: clock.now, in: file))
+        #expect(none.changes.isEmpty)
+        let nobody = try #require(AccountID(rawValue: "nobody"))
+        let unknown = try KnowledgeDifference.between(
+            asked, clock.now, at: asked, account: nobody, now: clock.now, in: file)
+        #expect(unknown == nil)
+        await writer.close()
+        try ledger.close()
+    }
+
+    @Test("between any two readings of an account lies what diff says, and what was due is told once")
+    func differences() async throws {
+        try await Self.withLedger { file, _ in
+            let events = try Self.events(file)
+            let last = try #require(events.last?.recordedAt)
+            let first = try #require(events.first?.recordedAt)
+            var random = SeededGenerator(seed: 6)
+            var differing = 0
+            for _ in 0..<40 {
+                let span = last.microseconds - first.microseconds
+                let instants = (0..<3).map { _ in
+                    Timestamp(microseconds: first.microseconds + Int64.random(in: 0...span, using: &random))
+                }.sorted()
+                // At an instant before, between and behind the two at which it was known.
+                let at = try #require(instants.randomElement(using: &random))
+                let known = instants.filter { $0 != at }
+                guard known.count == 2 else { continue }
+                let found = try #require(
+                    try KnowledgeDifference.between(known[0], known[1], at: at, now: last, in: file))
+                let byAccount = Dictionary(uniqueKeysWithValues: found.changes.map { ($0.account, $0) })
+                for account in Set(events.map(\.account)) where !account.isBook {
+                    let before = try file.reading(of: account, at: at, knownAt: known[0], now: last)
+                    let after = try file.reading(of: account, at: at, knownAt: known[1], now: last)
+                    let difference = Int128((after?.balance ?? .zero).nanos) - Int128((before?.balance ?? .zero).nanos)
+                    #expect((byAccount[account]?.difference ?? 0) == difference, "\(account) at \(at) known \(known)")
+                    if difference != 0 { differing += 1 }
+                }
+            }
+            #expect(differing > 20)
+        }
     }
 
     @Test("every entry of the journal adds up to zero in each commodity, and all of them to what verify proves")
@@ -222,5 +336,17 @@ struct DeskTests {
                     < none.months.values.reduce(0) { $0 + $1.given.was })
             #expect(none.under.would >= none.under.was)
         }
+    }
+}
+
+/// A clock that a test sets.
+private final class MovingClock: Sendable {
+    private let instant: Mutex<Timestamp>
+
+    init(_ now: Timestamp) { instant = Mutex(now) }
+
+    var now: Timestamp {
+        get { instant.withLock { $0 } }
+        set { instant.withLock { $0 = newValue } }
     }
 }

@@ -130,6 +130,14 @@ public struct Account: Hashable, Sendable {
         return Credits(clamping: sum)
     }
 
+    /// What is left of grants that have expired at `instant` and that a request under way may still use, by grant: it is in
+    /// ``balance``, and not in ``balance(at:)``.
+    public func deferred(at instant: Timestamp) -> [GrantID: Credits] {
+        var parts: [GrantID: Credits] = [:]
+        for grant in openGrants where grant.hasExpired(at: instant) { parts[grant.id] = grant.remaining }
+        return parts
+    }
+
     /// What a new hold at `instant` may take: ``balance(at:)`` less all open holds.
     public func available(at instant: Timestamp) -> Credits {
         Credits(clamping: Int128(balance(at: instant).nanos) - Int128(held.nanos))

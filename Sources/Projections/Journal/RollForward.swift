@@ -49,7 +49,7 @@ public struct RollForward: Sendable {
         public fileprivate(set) var returned: Int128 = 0
     }
 
-    /// The months that have had something, in order; and those between them.
+    /// The months of the period, in order.
     public private(set) var spans: [Span] = []
     private var opening: Amounts
 
@@ -60,14 +60,18 @@ public struct RollForward: Sendable {
         self.opening = amounts
     }
 
-    /// Adds an entry. Months must not go back.
-    public mutating func add(_ entry: JournalEntry, recordedAt: Timestamp) {
-        let month = Month(day: recordedAt.utcDay)
+    /// Goes on to a month, also where nothing happens in it or in those before it.
+    public mutating func reach(_ month: Month) {
         while spans.last.map({ $0.month < month }) ?? true {
             let opening = spans.last?.closing ?? opening
             let next = spans.last?.month.next ?? month
             spans.append(Span(month: next, opening: opening, closing: opening))
         }
+    }
+
+    /// Adds an entry. Months must not go back.
+    public mutating func add(_ entry: JournalEntry, recordedAt: Timestamp) {
+        reach(Month(day: recordedAt.utcDay))
         let last = spans.count - 1
         for posting in entry.postings where posting.account == .cash {
             if posting.amount > 0 {

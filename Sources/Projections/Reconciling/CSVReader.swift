@@ -16,7 +16,9 @@ public struct CSVReader {
     public private(set) var columns: [String] = []
     private let bytes: [UInt8]
     private var offset = 0
-    public private(set) var line = 1
+    private var line = 1
+    /// The line on which the last row began, the head's being 1.
+    public private(set) var rowLine = 1
 
     /// Reads the head; a byte order mark in front does not count.
     public init(_ bytes: [UInt8]) throws(Problem) {
@@ -33,7 +35,7 @@ public struct CSVReader {
         while let cells = try record() {
             if cells == [""] { continue }
             guard cells.count == columns.count else {
-                throw Problem(line: line - 1, what: "it has \(cells.count) cells, the head has \(columns.count)")
+                throw Problem(line: rowLine, what: "it has \(cells.count) cells, the head has \(columns.count)")
             }
             return cells
         }
@@ -46,6 +48,7 @@ public struct CSVReader {
         var cell: [UInt8] = []
         var isQuoted = false
         let start = line
+        rowLine = start
         func text() throws(Problem) -> String {
             guard let text = String(validating: cell, as: UTF8.self) else {
                 throw Problem(line: start, what: "it is not UTF-8")

@@ -103,7 +103,7 @@ public struct ProviderUsage: Sendable {
         countsRequests = places[.requests] != nil
         countsCached = places[.cached] != nil
         while let cells = try reader.next() {
-            let line = reader.line - 1
+            let line = reader.rowLine
             func figure(_ column: UsageColumn) throws(CSVReader.Problem) -> Int64 {
                 guard let place = places[column], !cells[place].isEmpty else { return 0 }
                 // Some programs write whole numbers with decimals.
@@ -131,11 +131,18 @@ public struct ProviderUsage: Sendable {
                 completion: try figure(.output))
             tallies[UsageKey(day: day, model: text(.model)), default: UsageTally()].add(tally)
         }
+        // A file that was cut off, or of another period, agrees with nothing.
+        guard !tallies.isEmpty else {
+            throw CSVReader.Problem(line: reader.rowLine, what: "no row behind the head names a model")
+        }
     }
 
     /// A date, an instant in ISO 8601, or seconds since 1970.
     private static func day(_ text: String) -> Int64? {
-        if let seconds = Int64(text) { return Timestamp(seconds: seconds)?.utcDay }
+        // Seconds have had ten digits since 2001: fewer, or a sign, are something else.
+        if text.utf8.count == 10, text.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let seconds = Int64(text) {
+            return Timestamp(seconds: seconds)?.utcDay
+        }
         return Timestamp(iso8601: text.replacing(" ", with: "T"))?.utcDay
     }
 }

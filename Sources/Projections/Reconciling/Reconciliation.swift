@@ -115,8 +115,10 @@ public struct Reconciliation: Sendable {
     }
 
     private func verdict(_ ours: Ours, _ theirs: UsageTally?, _ next: UsageTally) -> Verdict {
-        guard let theirs else { return .onlyHere }
+        if theirs == nil, ours.tally.requests != ours.early.requests { return .onlyHere }
         if ours.tally.requests == 0, next.requests ?? 0 == 0 { return .onlyThere }
+        // Where the file has no row, it counts nothing.
+        let theirs = theirs ?? UsageTally(requests: 0)
         let pairs: [(here: Int64, there: Int64, early: Int64, late: Int64)] = figures(
             ours.tally, theirs, ours.early, next)
         if pairs.allSatisfy({ $0.here == $0.there }) { return .equal }

@@ -7,7 +7,11 @@ public import Ledger
 public struct AccountStatement: Sendable {
     /// Why credits came or went, but for charges.
     public enum Kind: String, Sendable, CaseIterable {
-        case granted, expired, reversed, refunded, withdrawn
+        case granted, expired
+        /// What expired, and may still be used by a request that was under way: it is no part of the balance. If the request uses it in a later
+        /// period, it comes back there for that.
+        case deferred
+        case reversed, refunded, withdrawn
     }
 
     /// One movement.
@@ -66,7 +70,7 @@ public struct AccountStatement: Sendable {
     public fileprivate(set) var opening: Int128 = 0
     public fileprivate(set) var lines: [Line] = []
     fileprivate var byDay: [Int64: [String: Charges]] = [:]
-    /// The balance at the end as the fold of the account gives it, in nano-credits: not the sum of the lines.
+    /// The balance at the end as the fold of the account gives it (``Account/balance(at:)``), in nano-credits: not the sum of the lines.
     public fileprivate(set) var closing: Int128 = 0
     /// The versions of the account's events in the period; nil: there is none.
     public fileprivate(set) var versions: ClosedRange<Int64>?
@@ -108,12 +112,16 @@ public struct AccountStatement: Sendable {
 public struct StatementBuilder: Sendable {
     private var statement: AccountStatement
     private var folded: Account
+    /// The account as it was when the period began.
+    private var before: Account
+    private var lastRecorded = Timestamp(microseconds: .min)
     /// What grants are, of the account's.
     private var terms: [GrantID: GrantTerms] = [:]
 
     public init(account: AccountID, from: Timestamp, until: Timestamp) {
         statement = AccountStatement(account: account, from: from, until: until)
         folded = Account(id: account)
+        before = folded
     }
 
     /// Adds the account's next event.
@@ -122,6 +130,7 @@ public struct StatementBuilder: Sendable {
         // What was imported counts from before the account was opened, and moves nothing.
         if case .usageImported = event.event { return }
         add(event.event, event.effectiveAt, version: event.version, isPending: false)
+        lastRecorded = max(lastRecorded, event.recordedAt)
         if event.effectiveAt >= statement.from {
             let first = statement.versions?.lowerBound ?? event.version
             statement.versions = min(first, event.version)...max(statement.versions?.upperBound ?? 0, event.version)
@@ -130,20 +139,16 @@ public struct StatementBuilder: Sendable {
 
     private mutating func add(_ event: LedgerEvent, _ at: Timestamp, version: Int64, isPending: Bool) {
         folded.apply(event, effectiveAt: at)
+        if at < statement.from { before.apply(event, effectiveAt: at) }
         if case .creditsGranted(let grant) = event {
             terms[version] = GrantTerms(pool: grant.pool, source: grant.source)
         }
+        guard at >= statement.from else { return }
         if case .requestCharged(let charge) = event {
-            if at < statement.from { return statement.opening -= Int128(charge.credits.nanos) }
             statement.byDay[at.utcDay, default: [:]][charge.origin.model, default: .init()].add(charge)
             return
         }
-        guard let line = line(event, at, version, isPending) else { return }
-        if at < statement.from {
-            statement.opening += line.credits
-        } else {
-            statement.lines.append(line)
-        }
+        if let line = line(event, at, version, isPending) { statement.lines.append(line) }
     }
 
     private func line(
@@ -178,11 +183,25 @@ public struct StatementBuilder: Sendable {
     /// The statement, with what is due by `now` and in the period; nil where the account was not open in it.
     public mutating func finish(now: Timestamp, plans: PlanBook) -> AccountStatement? {
         guard folded.isOpen else { return nil }
-        let end = Timestamp(microseconds: statement.until.microseconds &- 1)
-        for draft in folded.due(at: min(end, now), plans: plans) {
+        // The end, as far as it has come: a clock may be behind the ledger's.
+        let end = min(Timestamp(microseconds: statement.until.microseconds &- 1), max(now, lastRecorded))
+        for draft in folded.due(at: end, plans: plans) {
             add(draft.event, draft.effectiveAt, version: folded.version + 1, isPending: true)
         }
-        statement.closing = folded.totals.balance
+        let opening = min(Timestamp(microseconds: statement.from.microseconds &- 1), end)
+        let (lapsed, deferred) = (before.deferred(at: opening), folded.deferred(at: end))
+        for grant in Set(lapsed.keys).union(deferred.keys) {
+            let change = Int128((lapsed[grant] ?? .zero).nanos) - Int128((deferred[grant] ?? .zero).nanos)
+            guard change != 0 else { continue }
+            let expiry = folded.grant(grant)?.expiresAt ?? statement.from
+            statement.lines.append(
+                AccountStatement.Line(
+                    at: max(expiry, statement.from), kind: .deferred, credits: change, grant: grant,
+                    terms: terms[grant], expiresAt: expiry, reference: nil, reason: nil, isPending: false))
+        }
+        func sum(_ parts: [GrantID: Credits]) -> Int128 { parts.values.reduce(0) { $0 + Int128($1.nanos) } }
+        statement.opening = before.totals.balance - sum(lapsed)
+        statement.closing = folded.totals.balance - sum(deferred)
         statement.plan = folded.plan
         statement.lines.sort { ($0.at, $0.grant ?? .max) < ($1.at, $1.grant ?? .max) }
         return statement

@@ -69,7 +69,7 @@ extension ChargeExplanation {
                     + " hash \(item.hash)")
         }
         if !isConsistent { lines += ["", "THE FIGURES DO NOT FIT TOGETHER: the ledger is to be verified."] }
-        return lines.joined(separator: "\n") + "\n"
+        return lines.printable
     }
 
     private var priceWords: String {

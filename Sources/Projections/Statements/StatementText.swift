@@ -69,6 +69,7 @@ private struct StatementPage {
         switch kind {
         case .granted: "Credits received"
         case .expired: "Expired"
+        case .deferred: "Expired, kept for a request under way"
         case .reversed: "Charges given back"
         case .refunded: "Taken for refunded payments"
         case .withdrawn: "Withdrawn"
@@ -114,11 +115,10 @@ extension AccountStatement {
                 let cells = zip(row, widths).map { $0 + String(repeating: " ", count: max(0, $1 - $0.count)) }
                 var line = "  " + cells.joined(separator: "  ")
                 while line.last == " " { line.removeLast() }
-                // A reason may have been written on several lines.
-                lines.append(String(line.map { $0.isNewline ? " " : $0 }))
+                lines.append(line)
             }
         }
-        return (lines + ["", page.note]).joined(separator: "\n") + "\n"
+        return (lines + ["", page.note]).printable
     }
 
     /// The statement as a page of HTML that stands by itself, laid out for paper.
@@ -168,7 +168,8 @@ extension AccountStatement {
             case ">": escaped += "&gt;"
             case "\"": escaped += "&quot;"
             case "'": escaped += "&#39;"
-            default: escaped.unicodeScalars.append(scalar)
+            case "\n", "\r", "\t": escaped.unicodeScalars.append(scalar)
+            default: escaped.unicodeScalars.append(scalar.isPrintable ? scalar : "\u{FFFD}")
             }
         }
         return escaped

@@ -64,10 +64,12 @@ public struct CSVWriter: Sendable {
         return bytes
     }
 
-    /// Whether a spreadsheet would take a text for a formula: it begins with `=`, `+`, `-`, `@`, a tab or a carriage return, and is no
-    /// plain number.
+    /// Whether a spreadsheet would take a text for a formula: it begins with `=`, `+`, `-`, `@`, a tab, a carriage return or a line feed, and
+    /// is no plain number.
     private static func isFormula(_ text: String) -> Bool {
-        guard let first = text.utf8.first, [0x3D, 0x2B, 0x2D, 0x40, 0x09, 0x0D].contains(first) else { return false }
+        guard let first = text.utf8.first, [0x3D, 0x2B, 0x2D, 0x40, 0x09, 0x0A, 0x0D].contains(first) else {
+            return false
+        }
         return first != 0x2D || !isPlainNumber(text.utf8.dropFirst())
     }
 

@@ -287,9 +287,11 @@ public enum EventTable: String, Sendable, CaseIterable {
                     kind: "refunded", grant: part.grant, terms: try terms(part.grant),
                     credits: -Int128(part.amount.nanos))
             }
-            if event.debtAdded > .zero || lines.isEmpty {
+            if event.debtAdded > .zero {
                 lines.append(GrantLine(kind: "owed", credits: -Int128(event.debtAdded.nanos)))
             }
+            // Of a payment that has not bought anything yet, or of what is gone already, money alone goes back.
+            if lines.isEmpty { lines.append(GrantLine(kind: "refunded", credits: 0)) }
             for index in lines.indices {
                 lines[index].reference = event.payment.rawValue
                 lines[index].reason = event.reason

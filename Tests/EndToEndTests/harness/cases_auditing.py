@@ -343,11 +343,18 @@ async def roll_forward(books: Books, events: list[dict]) -> None:
     check.equal(before["total"], credits(total), "the last closing")
 
 
+def comes_due(event: dict) -> bool:
+    """Whether it is recorded because its time has come."""
+    return event["name"] == "grant_expired" or (event["name"] == "credits_granted" and event["data"]["source"] in ("MONTHLY_FREE", "SUBSCRIPTION"))
+
+
 async def time_travel(books: Books, events: list[dict]) -> None:
     """What was late is known late: a balance at an instant depends on when it is asked."""
     check = books.check
     late = [event for event in events if micros(event["recorded_at"]) - micros(event["effective_at"]) > 86_400 * 10**6 and change(event)]
     check.that(late, "nothing was recorded late")
+    # What comes due counts from then on, recorded or not.
+    told = [event | {"recorded_at": event["effective_at"]} if comes_due(event) else event for event in events]
     for event in late[:3]:
         user, effective, recorded = event["account"], event["effective_at"], event["recorded_at"]
         for at in (effective, recorded):
@@ -359,10 +366,10 @@ async def time_travel(books: Books, events: list[dict]) -> None:
                 found = json.loads(output)
                 # What has expired counts no more, whether or not that was recorded.
                 lapsed = [grant for grant in found["grants"] if grant["expires_at"] and micros(grant["expires_at"]) <= micros(at)]
-                posted = balance(events, user, micros(at), micros(known) if known else None)
+                posted = balance(told, user, micros(at), micros(known) if known else None)
                 check.equal(Decimal(found["balance"]), credits(posted) - sum(Decimal(grant["remaining"]) for grant in lapsed), f"balance at {at} known at {known}")
         code, output, _ = books.replay("diff", books.database, "--known-at", effective, recorded, "--account", user, "--format", "json")
-        since = [other for other in events if other["account"] == user and micros(effective) < micros(other["recorded_at"]) <= micros(recorded)
+        since = [other for other in told if other["account"] == user and micros(effective) < micros(other["recorded_at"]) <= micros(recorded)
                  and micros(other["effective_at"]) <= micros(effective) and change(other)]
         found = json.loads(output)["accounts"]
         check.equal((code, [each["position"] for each in found[0]["events"]] if found else []), (1 if since else 0, [each["position"] for each in since]), "the difference")
