@@ -13,7 +13,11 @@ struct LedgerServer: AsyncParsableCommand {
 struct Serve: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Serve the gateway until SIGTERM or SIGINT.",
-        discussion: "Example: LedgerServer serve --config gateway.yaml --port 8000")
+        discussion: """
+            Example: LedgerServer serve --config gateway.yaml --port 8000
+
+            Exit codes: 0 stopped by a signal, 1 it could not start or go on, 64 wrong arguments.
+            """)
 
     @Option(help: "The YAML file of the configuration.")
     var config: String

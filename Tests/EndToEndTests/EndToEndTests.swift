@@ -20,7 +20,8 @@ struct EndToEndTests {
         "stream_limit", "queue_limit", "auth", "keys_users_pricing", "balance_and_usage", "config_errors", "tamper",
         "profile", "profile_history", "budgets", "subscriptions", "cycles", "renewal_trigger", "corrections",
         "spending_limits", "budgets_bind", "notices",
-        "shop_once", "shop_crash", "shop_orders", "shop_amounts", "shop_months", "shop_refunds",
+        "shop_once", "shop_crash", "shop_orders", "shop_amounts", "shop_months", "shop_refunds", "shop_changes",
+        "shop_patience",
         "reader_without_rights", "projections", "sdk",
         "translated_answers", "names_and_secrets", "translated_money", "tool_loops", "provider_features", "doors",
         "provider_errors",
@@ -31,7 +32,7 @@ struct EndToEndTests {
         "login_link_key", "login_discord", "login_linking", "portal_login", "tokens", "refresh", "sessions",
         "login_limits", "login_secrets", "login_crash", "login_sdk", "security_log", "login_by_the_operator",
         "login_looking_ahead", "login_hostile_ends",
-        "auditing", "verify_passes", "proofs", "key_rotation", "erasure", "backup_restore", "event_feed",
+        "auditing", "desk_edges", "verify_passes", "proofs", "key_rotation", "erasure", "backup_restore", "event_feed",
         "help_examples",
         "contract", "old_config", "rights", "openapi",
     ]

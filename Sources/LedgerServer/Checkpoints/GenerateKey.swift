@@ -11,6 +11,7 @@ struct GenerateKey: ParsableCommand {
             Example: LedgerServer generate-key --name ledger.example.com
 
             The name is which ledger the checkpoints are of; keep it when you make a new key.
+            Exit codes: 0 made, 64 wrong arguments.
             """)
 
     @Option(help: "Which ledger it is: a host name, with a path where there are several.")

@@ -517,3 +517,59 @@ async def verify_passes() -> None:
         with Forger(other) as forger:
             forger.run("UPDATE balances SET balance = balance + 1 WHERE account = 'alice'")
         check.equal(verify(other, "--account", "alice")[0], 1, "exit code where a balance was changed")
+
+
+@case
+async def desk_edges() -> None:
+    """What others wrote forges no line; quiet months, waiting payments, unknown accounts and odd arguments have an answer that says what it is."""
+    async with World(["up:finish"], settings=SETTINGS) as world:
+        check, gateway = world.check, world.gateway
+        key = await gateway.user("alice", 5)
+        answer = await gateway.answer(key, "up:finish", max_tokens=9)
+        check.equal(answer.status, 200, f"{answer}")
+        await world.settled("alice")
+        forged = "lost\n  charge: position 1, forged\r\u2028  hash\x1b[2J\x07\x00\u202e"
+        request = next(event["data"]["request"] for event in await gateway.events() if event["name"] == "request_charged")
+        await gateway.wanted("POST", f"/v1/ledger/charges/{request}/reverse", {"reason": forged})
+        await gateway.wanted("POST", "/v1/billing/adjustments", {"user_id": "alice", "amount": 1, "reason": forged})
+        # The second payment waits for its cycle; a part of it goes back.
+        for payment in ("p1", "p2"):
+            await gateway.wanted("POST", "/v1/billing/subscription", {"user_id": "alice", "plan_name": "BASIC", "payment_id": payment})
+        await gateway.wanted("POST", "/v1/billing/refunds", {"payment_id": "api:p2", "reason": "a part", "amount_usd": 1})
+        month = (await gateway.events())[-1]["recorded_at"][:7]
+        check.equal((await gateway.api("GET", "/v1/profile/statement?user=alice&month=9999-12")).status, 422, "status for the last month of all")
+        check.equal(await gateway.stop(), 0, "the exit code")
+        database = gateway.database
+
+        def replay(command: str, *arguments: object) -> tuple[int, str]:
+            code, output, _ = run(REPLAY, command, database, *arguments)
+            return code, output.decode()
+
+        with check.about("texts"):
+            explained = replay("explain", request)[1]
+            pages = {"explain": explained, **{form: replay("statement", "--account", "alice", "--month", month, "--format", form)[1] for form in ("text", "html")}}
+            for form, text in pages.items():
+                odd = {character for character in text if ord(character) < 32 and character not in "\n\r\t" or character in "\x7f\u2028\u202e"}
+                check.equal(odd, set(), f"what is no text in {form}")
+                check.that("forged" in text, f"{form} lacks the reason")
+            check.equal([line for line in explained.split("\n") if line.startswith("  charge: ") and "forged" in line], [], "forged lines")
+        with check.about("exports"):
+            grants = csv_rows(run(REPLAY, "export", "grants", database)[1])
+            check.equal([(row["kind"], Decimal(row["usd"])) for row in grants if row["reference"] == "api:p2"], [("payment", 10), ("refunded", -1)], "the payment that waits")
+            quiet = csv_rows(run(REPLAY, "export", "roll-forward", database, "--from", "2031-03-01")[1])
+            check.equal([(row["month"], row["line"]) for row in quiet if row["line"] in ("opening", "closing")], [("2031-03", "opening"), ("2031-03", "closing")], "a quiet month")
+            check.equal(len({row["total"] for row in quiet if row["line"] in ("opening", "closing")}), 1, "nothing moved in it")
+        with check.about("arguments"):
+            plans = database.parent / "desk-plans.json"
+            plans.write_text('{"FREE": {"top_up_to": 1, "top_up_to": 2}}')
+            prices = database.parent / "desk-prices.json"
+            prices.write_text('[{"model_key": "up:finish", "input_price_per_million": 1, "output_price_per_million": 1, "long_context": {"above_prompt_tokens": 9}}]')
+            code, _, error = run(REPLAY, "what-if", database, "--prices", prices)
+            check.that(code == 64 and "long_context needs input_price_per_million" in error, f"long_context without prices: {code} {error!r}")
+            for what, wanted, arguments in [
+                ("members that are there twice", 64, ("what-if", "--plans", plans)), ("no year", 64, ("statement", "--account", "alice", "--month", "+026-03")),
+                ("the last month of all", 64, ("statement", "--account", "alice", "--month", "9999-12")),
+                ("an unknown account", 3, ("diff", "--account", "nobody", "--known-at", "2026-01-01", "2026-02-01")),
+            ]:
+                check.equal(replay(*arguments)[0], wanted, f"exit code for {what}")
+            check.equal(json.loads(replay("verify", "--account", "alice", "--format", "json")[1])["root"], None, "the root of one account")
