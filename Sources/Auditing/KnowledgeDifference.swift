@@ -85,7 +85,7 @@ extension AccountReading {
     fileprivate func hasTold(_ event: RecordedEvent) -> Bool {
         if pending.contains(where: { $0.key == event.key && $0.event == event.event }) { return true }
         guard case .grantExpired(let expiry) = event.event else { return false }
-        return account.grant(expiry.grant)?.hasExpired(at: at) ?? false
+        return account.deferred(at: at)[expiry.grant] != nil
     }
 }
 
