@@ -58,8 +58,8 @@ public struct Exporter: Sendable {
     private var isFinished = false
     /// The UTC day at whose end the journal's balances are stated last.
     private let lastDay: Int64
-    /// The last month of a roll-forward, as far as the ledger has come; nil: that of the last entry.
-    private let lastMonth: Month?
+    /// The months of a roll-forward, as far as the ledger reaches back and has come; nil: none.
+    private let months: ClosedRange<Month>?
 
     private enum Output: Sendable {
         case table(EventTable, TableWriter)
@@ -70,7 +70,7 @@ public struct Exporter: Sendable {
     /// Finds the period, and what is on the accounts of a journal when it begins. Throws where the ledger cannot be read.
     public init(_ file: LedgerFile, _ order: ExportOrder) throws {
         self.file = file
-        let (first, last, lastDay, firstDay, knownDay) = try file.snapshot { view in
+        let (first, last, lastDay, firstDay, months) = try file.snapshot { view in
             let head = try view.head()
             let first = try order.from.map { try view.firstPosition(recordedFrom: $0) } ?? 1
             let end = try order.to.map { try view.firstPosition(recordedFrom: $0) - 1 } ?? head.position
@@ -83,11 +83,17 @@ public struct Exporter: Sendable {
             let known = min(order.through ?? .max, head.position)
             let knownAt = known > 0 ? try view.event(at: known)?.event.recordedAt : nil
             let knownDay = min(until ?? .max, max(knownAt ?? .epoch, order.from ?? .epoch)).utcDay
-            return (first, last, day, (order.from ?? firstAt ?? .epoch).utcDay, knownDay)
+            let firstDay = (order.from ?? firstAt ?? .epoch).utcDay
+            var months: ClosedRange<Month>?
+            if let earliest = try view.event(at: 1)?.event.recordedAt.utcDay {
+                let start = Month(day: max(firstDay, earliest))
+                if start <= Month(day: knownDay) { months = start...Month(day: knownDay) }
+            }
+            return (first, last, day, firstDay, months)
         }
         self.last = last
         self.lastDay = max(lastDay, firstDay)
-        lastMonth = order.from != nil || last > 0 ? Month(day: max(knownDay, firstDay)) : nil
+        self.months = months
         position = first - 1
         switch order.content {
         case .table(let table, let format): output = .table(table, TableWriter(format, table.columns))
@@ -97,7 +103,7 @@ public struct Exporter: Sendable {
         case .rollForward(let format):
             let opening = try Self.balances(file, before: first, &grants)
             var forward = RollForward(opening: opening)
-            if order.from != nil { forward.reach(Month(day: firstDay)) }
+            if order.from != nil, let months { forward.reach(months.lowerBound) }
             output = .rollForward(forward, format)
         }
     }
@@ -108,7 +114,7 @@ public struct Exporter: Sendable {
         last = 0
         position = 0
         lastDay = 0
-        lastMonth = nil
+        months = nil
         output = .table(table, TableWriter(format, table.columns, withHead: false))
     }
 
@@ -170,7 +176,7 @@ public struct Exporter: Sendable {
             journal.finish(lastDay: lastDay)
             return journal.take()
         case .rollForward(var forward, let format):
-            if let lastMonth { forward.reach(lastMonth) }
+            if let months { forward.reach(months.upperBound) }
             var table = TableWriter(format, RollForward.columns)
             forward.write(to: &table)
             return table.take()

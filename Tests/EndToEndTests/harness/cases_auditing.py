@@ -558,6 +558,7 @@ async def desk_edges() -> None:
             check.equal([(row["kind"], Decimal(row["usd"])) for row in grants if row["reference"] == "api:p2"], [("payment", 10), ("refunded", -1)], "the payment that waits")
             quiet = csv_rows(run(REPLAY, "export", "roll-forward", database, "--from", "2031-03-01")[1])
             check.equal([(row["month"], row["line"]) for row in quiet if row["line"] in ("opening", "closing")], [("2031-03", "opening"), ("2031-03", "closing")], "a quiet month")
+            check.equal(csv_rows(run(REPLAY, "export", "roll-forward", database, "--from", "1999-01-01", "--to", "1999-06-01")[1]), [], "months before there was a ledger")
             check.equal(len({row["total"] for row in quiet if row["line"] in ("opening", "closing")}), 1, "nothing moved in it")
         with check.about("arguments"):
             plans = database.parent / "desk-plans.json"
