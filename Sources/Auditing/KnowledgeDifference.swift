@@ -64,7 +64,8 @@ public struct KnowledgeDifference: Sendable {
                 change.pending = (after?.pending ?? []).filter { draft in
                     draft.event.balanceChange != 0 && !(before?.pending.contains(draft) ?? false)
                 }
-                change.difference = (after?.posted ?? 0) - (before?.posted ?? 0)
+                change.difference =
+                    Int128((after?.balance ?? .zero).nanos) - Int128((before?.balance ?? .zero).nanos)
                 let isSame = change.difference == 0 && change.eventCount == 0 && change.pending.isEmpty
                 changes[id] = isSame ? nil : change
             }
@@ -76,11 +77,6 @@ public struct KnowledgeDifference: Sendable {
 }
 
 extension AccountReading {
-    /// The balance, exactly.
-    fileprivate var posted: Int128 {
-        account.totals.balance - account.deferred(at: at).values.reduce(0) { $0 + Int128($1.nanos) }
-    }
-
     /// Whether an event that was recorded later was in this already: as due, or as an expiry that waited for a request.
     fileprivate func hasTold(_ event: RecordedEvent) -> Bool {
         if pending.contains(where: { $0.key == event.key && $0.event == event.event }) { return true }

@@ -372,6 +372,58 @@ struct StoreTests {
         }
     }
 
+    @Test("the ordinary tables of a ledger that no newer version has opened yet can be checked", arguments: 2...4)
+    func olderTables(version: Int) async throws {
+        let store = try TestStore()
+        try await DatabaseQueue(path: store.path).write { db in
+            for migration in Schema.migrations.prefix(version) { try db.execute(sql: migration) }
+            try db.execute(sql: "PRAGMA user_version = \(version)")
+            try db.execute(sql: "PRAGMA application_id = \(Schema.applicationID)")
+        }
+        try LedgerFile(path: store.path).snapshot { view in
+            let tables = try view.tables()
+            #expect(try view.checkPeople(["users", "api_keys"]).problems.isEmpty)
+            #expect(try view.checkMessages(tables.filter { $0 == "deliveries" }).problems.isEmpty)
+            #expect(try view.foreignDefinitions().isEmpty)
+            #expect(try view.accounts(dueBy: store.now).isEmpty)
+        }
+    }
+
+    @Test("what waited for a payment provider's message before the change of the schema is found after it")
+    func waitingMessages() async throws {
+        let store = try TestStore()
+        try await DatabaseQueue(path: store.path).write { db in
+            for migration in Schema.migrations.prefix(4) { try db.execute(sql: migration) }
+            try db.execute(sql: "PRAGMA user_version = 4")
+            try db.execute(sql: "PRAGMA application_id = \(Schema.applicationID)")
+            try db.execute(
+                sql:
+                    "INSERT INTO provider_subscriptions VALUES ('shop', '50', 'alice', 'BASIC', 'active', '7', NULL, 9)"
+            )
+            for (id, notice) in [
+                ("a", #"{"kind":"invoice_paid","id":"51","subscription":"50"}"#),
+                ("b", #"{"kind":"order_refunded","id":"7"}"#), ("c", "{}"),
+            ] {
+                try db.execute(
+                    sql: "INSERT INTO deliveries VALUES (?, 'shop', 'x', ?, 'waiting', NULL, 1, 1, 1, NULL)",
+                    arguments: [id, notice])
+            }
+        }
+        try await store.withWriter { _, ledger in
+            let directory = Directory(ledger)
+            let found = try await directory.waitingDeliveries(
+                about: ["subscription:50", "order:7"], of: "shop", limit: 10)
+            #expect(found.map(\.id) == ["a", "b"])
+            #expect(try await directory.waitingDeliveries(limit: 10).map(\.id) == ["a", "b", "c"])
+            let subscription = try #require(try await directory.subscription("50", of: "shop"))
+            // Before anything was told, it is the first that was.
+            for instant: Int64 in [1, 9, 99] {
+                let plan = try await directory.plan(of: subscription, at: Timestamp(microseconds: instant))
+                #expect(plan == "BASIC")
+            }
+        }
+    }
+
     @Test("a newer schema, and what is no ledger, are refused and left as they are")
     func refused() async throws {
         let store = try TestStore()
