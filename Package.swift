@@ -39,7 +39,7 @@ let package = Package(
         .target(name: "WireJSON", swiftSettings: strict),
         .target(
             name: "Ledger",
-            dependencies: ["WireJSON", .product(name: "Crypto", package: "swift-crypto")],
+            dependencies: ["WireJSON", "CNettle", .product(name: "Crypto", package: "swift-crypto")],
             swiftSettings: strict
         ),
         .target(name: "Metering", dependencies: ["Ledger", "WireJSON"], swiftSettings: strict),
@@ -68,6 +68,7 @@ let package = Package(
             swiftSettings: strict
         ),
         .target(name: "COpenAPI", exclude: ["openapi.yaml"]),
+        .systemLibrary(name: "CNettle", pkgConfig: "nettle", providers: [.apt(["nettle-dev"])]),
         .systemLibrary(name: "CPostgres", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .target(
             name: "OldGateway",

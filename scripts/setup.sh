@@ -10,7 +10,7 @@ swift --version 2>/dev/null | grep -q 'Swift version 6\.' || {
     exit 1
 }
 
-packages=(libsqlite3-dev libpq-dev pkg-config postgresql sqlite3 hledger beancount curl jq git python3 python3-venv)
+packages=(libsqlite3-dev libpq-dev nettle-dev pkg-config postgresql sqlite3 hledger beancount curl jq git python3 python3-venv)
 [ "${1:-}" = bench ] && packages+=(gcc libc6-dev libssl-dev make)
 missing=()
 for package in "${packages[@]}"; do

@@ -5,7 +5,7 @@ import Projections
 import Synchronization
 
 extension CanonicalEvents {
-    private static let maximumRows = 1024
+    private static let maximumRows = 128
     private static let maximumBytes = 4 << 20
 
     /// A batch on its way from the thread that reads to the thread that folds.

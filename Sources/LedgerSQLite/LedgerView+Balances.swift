@@ -19,79 +19,72 @@ extension LedgerView {
         ).compactMap(AccountID.init(rawValue:))
     }
 
-    /// Gives what the tables of balances and grants say of each account, or of one, as ``Account/balanceRow`` writes it.
+    /// Gives what the tables of balances and grants say of each account, or of one, as ``Account/balanceRow`` writes it; of an account that
+    /// has something and no balance, an empty row.
     public func balanceRows(
         of account: AccountID? = nil, _ body: (String, BalanceRow) throws -> Void
     ) throws {
-        let grants = try Statement(
-            db.sqliteConnection,
-            """
-            SELECT id, pool, source, amount, remaining, expires_at, debt_repaid FROM grants WHERE account = ? ORDER BY id
-            """)
-        let balances = try Statement(
-            db.sqliteConnection,
-            """
-            SELECT account, version, plan, blocked, opened_at, balance, debt, held, open_holds, granted, expired, charged,
-                reversed, withdrawn FROM balances \(account == nil ? "" : "WHERE account = ?") ORDER BY account
-            """)
-        if let account { balances.bind(account.rawValue, at: 1) }
-        defer { balances.reset() }
-        guard try hasCycles() else {
-            while try balances.step() { try body(balances.text(0), try balanceRow(balances, grants)) }
-            return
+        // All tables are read once beside each other, in the order of accounts.
+        func rows(_ columns: String, of table: String, orderedBy more: String = "") throws -> AccountRows {
+            try AccountRows(
+                Statement(
+                    db.sqliteConnection,
+                    """
+                    SELECT account, \(columns) FROM \(table) \(account == nil ? "" : "WHERE account = ?1")
+                    ORDER BY account\(more)
+                    """), account)
         }
-        let cycles = try Statement(
-            db.sqliteConnection,
-            "SELECT number, began_at, ends_at, grace, due_at, plan, payment, next_plan FROM cycles WHERE account = ?")
-        let spending = try Statement(
-            db.sqliteConnection, "SELECT key_id, state FROM spending WHERE account = ?")
-        let payments = try Statement(
-            db.sqliteConnection,
+        let hasCycles = try hasCycles()
+        let balances = try rows(
             """
-            SELECT payment, purchase, plan, credits, micro_usd, recorded_at, grant_id, refunded_micro_usd,
-                refunded_credits FROM payments WHERE account = ? ORDER BY payment
-            """)
-        while try balances.step() {
-            let account = balances.text(0)
-            var row = try balanceRow(balances, grants)
-            cycles.bind(account, at: 1)
-            row.cycle = try cycles.first { cycle throws(StoreError) in
-                BalanceRow.CycleRow(
-                    figures: (0...4).map { cycle.optionalInteger($0) }, texts: (5...7).map { cycle.optionalText($0) })
+            version, plan, blocked, opened_at, balance, debt, held, open_holds, granted, expired, charged, reversed, withdrawn
+            """, of: "balances")
+        let grants = try rows(
+            "id, pool, source, amount, remaining, expires_at, debt_repaid", of: "grants", orderedBy: ", id")
+        let cycles =
+            hasCycles
+            ? try rows("number, began_at, ends_at, grace, due_at, plan, payment, next_plan", of: "cycles") : nil
+        let payments =
+            hasCycles
+            ? try rows(
+                """
+                payment, purchase, plan, credits, micro_usd, recorded_at, grant_id, refunded_micro_usd, refunded_credits
+                """, of: "payments", orderedBy: ", payment") : nil
+        let spending = hasCycles ? try rows("key_id, state", of: "spending") : nil
+        let parts = [grants, cycles, payments, spending].compactMap(\.self)
+        let all = [balances] + parts
+        while let next = all.compactMap(\.account).min(by: { $0.utf8.lexicographicallyPrecedes($1.utf8) }) {
+            var row = BalanceRow(figures: [], plan: nil, totals: [], grants: [])
+            guard balances.isNext(next) else {
+                // Nothing else that belongs to it is looked at.
+                for part in parts { try part.forEach(of: next) { _ in } }
+                try body(next, row)
+                continue
             }
-            payments.bind(account, at: 1)
-            try payments.forEach { payment throws(StoreError) in
+            try balances.forEach(of: next) { balance in
+                row = BalanceRow(
+                    figures: [1, 3, 4, 5, 6, 7, 8].map { balance.optionalInteger($0) }, plan: balance.optionalText(2),
+                    totals: (9...13).map { balance.integer($0) }, grants: [])
+            }
+            try grants.forEach(of: next) { grant in
+                row.grants.append(
+                    BalanceRow.GrantRow(
+                        figures: [1, 4, 5, 6, 7].map { grant.optionalInteger($0) }, pool: grant.text(2),
+                        source: grant.text(3)))
+            }
+            try cycles?.forEach(of: next) { cycle in
+                row.cycle = BalanceRow.CycleRow(
+                    figures: (1...5).map { cycle.optionalInteger($0) }, texts: (6...8).map { cycle.optionalText($0) })
+            }
+            try payments?.forEach(of: next) { payment in
                 row.payments.append(
                     BalanceRow.PaymentRow(
-                        figures: (3...8).map { payment.optionalInteger($0) },
-                        texts: (0...2).map { payment.optionalText($0) }))
+                        figures: (4...9).map { payment.optionalInteger($0) },
+                        texts: (1...3).map { payment.optionalText($0) }))
             }
-            spending.bind(account, at: 1)
-            try spending.forEach { state throws(StoreError) in row.spending[state.text(0)] = state.text(1) }
-            try body(account, row)
+            try spending?.forEach(of: next) { state in row.spending[state.text(1)] = state.text(2) }
+            try body(next, row)
         }
-        if account != nil { return }
-        // What belongs to accounts without a balance.
-        for table in ["grants", "cycles", "payments", "spending"] {
-            let orphan = try String.fetchOne(
-                db, sql: "SELECT account FROM \(table) WHERE account NOT IN (SELECT account FROM balances) LIMIT 1")
-            guard let orphan else { continue }
-            try body(orphan, BalanceRow(figures: [], plan: nil, totals: [], grants: []))
-        }
-    }
-
-    private func balanceRow(_ balances: Statement, _ grants: Statement) throws -> BalanceRow {
-        var row = BalanceRow(
-            figures: [1, 3, 4, 5, 6, 7, 8].map { balances.optionalInteger($0) }, plan: balances.optionalText(2),
-            totals: (9...13).map { balances.integer($0) }, grants: [])
-        grants.bind(balances.text(0), at: 1)
-        try grants.forEach { grant throws(StoreError) in
-            row.grants.append(
-                BalanceRow.GrantRow(
-                    figures: [0, 3, 4, 5, 6].map { grant.optionalInteger($0) }, pool: grant.text(1),
-                    source: grant.text(2)))
-        }
-        return row
     }
 
     /// The versions of the snapshots of those accounts whose ids, as bytes, are wanted. One of a format that this code does not know has
@@ -126,5 +119,38 @@ extension LedgerView {
             db.sqliteConnection, "SELECT request, reversed FROM usage_log WHERE reversed <> 0")
         try statement.forEach { row throws(StoreError) in reversed[row.text(0)] = row.integer(1) }
         return reversed
+    }
+}
+
+/// The rows of a table in the order of accounts (the first column), read beside those of others.
+private final class AccountRows {
+    private let statement: Statement
+    /// The account of the next row; nil behind the last.
+    private(set) var account: String?
+
+    /// `account` is bound where the statement is about one.
+    init(_ statement: Statement, _ account: AccountID?) throws(StoreError) {
+        self.statement = statement
+        if let account { statement.bind(account.rawValue, at: 1) }
+        try advance()
+    }
+
+    deinit { statement.reset() }
+
+    private func advance() throws(StoreError) {
+        account = try statement.step() ? statement.text(0) : nil
+    }
+
+    /// Whether a row of that account comes next. Ids are what their bytes are, also where two texts mean the same to a reader.
+    func isNext(_ id: String) -> Bool {
+        account?.utf8.elementsEqual(id.utf8) ?? false
+    }
+
+    /// Gives the rows of an account, where they come next.
+    func forEach(of account: String, _ body: (Statement) -> Void) throws(StoreError) {
+        while isNext(account) {
+            body(statement)
+            try advance()
+        }
     }
 }

@@ -154,15 +154,17 @@ final class Statement {
 
     /// The bytes of a text, borrowed until the next step.
     func bytes(_ column: Int32) -> UnsafeBufferPointer<UInt8> {
-        // The text must be asked for before its length (https://sqlite.org/c3ref/column_blob.html).
-        let base = sqlite3_column_text(handle, column)
-        return UnsafeBufferPointer(start: base, count: Int(sqlite3_column_bytes(handle, column)))
+        blob(column).bindMemory(to: UInt8.self)
     }
 
     /// The bytes of a blob, borrowed until the next step.
     func blob(_ column: Int32) -> UnsafeRawBufferPointer {
-        let base = sqlite3_column_blob(handle, column)
-        return UnsafeRawBufferPointer(start: base, count: Int(sqlite3_column_bytes(handle, column)))
+        // Looked up once, and not for the bytes and for their number: no other thread has the connection, as SQLite asks of those who do
+        // so (https://sqlite.org/c3ref/column_blob.html). A text's bytes are UTF-8, as the database is.
+        let value = sqlite3_column_value(handle, column)
+        // The bytes must be asked for before their number.
+        let base = sqlite3_value_blob(value)
+        return UnsafeRawBufferPointer(start: base, count: Int(sqlite3_value_bytes(value)))
     }
 
     func text(_ column: Int32) -> String { String(decoding: bytes(column), as: UTF8.self) }

@@ -403,9 +403,12 @@ public struct JSONScanner {
         // Up to eighteen digits, and something that ends a number behind them: nearly every integer that there is.
         var index = position
         var value: Int64 = 0
-        while byte(index) &- 0x30 < 10, index - position < 18 {
-            value = value &* 10 &+ Int64(byte(index) &- 0x30)
-            index += 1
+        if let base {
+            let end = min(count, index + 18)
+            while index < end, case let digit = base[index] &- 0x30, digit < 10 {
+                value = value &* 10 &+ Int64(digit)
+                index += 1
+            }
         }
         let following = byte(index)
         if index > position, following == 0x2C || following == 0x7D || following == 0x5D,

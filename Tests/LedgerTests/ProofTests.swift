@@ -30,6 +30,31 @@ struct ProofTests {
             MerkleTree.node(Self.entry(1), Self.entry(2)) != MerkleTree.node(Self.entry(2), Self.entry(1)))
     }
 
+    @Test(
+        "SHA-256 gives what NIST's examples say, and the same piece by piece",
+        arguments: [
+            ("", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+            ("abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+            (
+                "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+                "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"
+            ),
+            (
+                "abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmnoijklmnopjklmnopqklmnopqrlmnopqrsmnopqrstnopqrstu",
+                "cf5b16a778af8380036ce59e7b0492370b249b11e8f07a51afac45037afee9d1"
+            ),
+        ])
+    func digests(text: String, digest: String) {
+        let bytes = Array(text.utf8)
+        for split in 0...bytes.count {
+            var hash = RunningHash()
+            hash.add(Array(bytes[..<split]))
+            hash.add(Array(bytes[split...]))
+            #expect(hash.value.description == digest)
+            #expect(hash.value == hash.value, "to ask for it changes nothing")
+        }
+    }
+
     @Test("every inclusion and every consistency proof of small trees holds, and holds for nothing else")
     func small() throws {
         let entries = (0..<70).map(Self.entry)

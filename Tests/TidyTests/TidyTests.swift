@@ -54,7 +54,8 @@ struct TidyTests {
     static let imports: [String: Set<String>] = [
         "WireJSON": [],
         "Ledger": [
-            "WireJSON", "Crypto", "FoundationEssentials", "Dispatch", "Synchronization", "Glibc", "Musl", "Darwin",
+            "WireJSON", "Crypto", "CNettle", "FoundationEssentials", "Dispatch", "Synchronization", "Glibc", "Musl",
+            "Darwin",
         ],
         "Metering": ["Ledger", "WireJSON", "Glibc", "Musl", "Darwin"],
         "Translation": ["Metering", "WireJSON"],

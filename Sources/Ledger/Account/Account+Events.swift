@@ -111,23 +111,51 @@ public struct GrantExpired: Hashable, Sendable {
 }
 
 public struct HoldPlaced: Hashable, Sendable {
-    public let request: RequestID
-    public let origin: RequestOrigin
+    private let parts: Shared<Parts>
+
+    private struct Parts: Hashable, Sendable {
+        let request: RequestID
+        let origin: RequestOrigin
+        let promptBound: Int64
+        let outputBound: Int64
+        let wantedOutput: Int64
+        let searchBound: Int64
+        let writesCache: Bool
+        let priced: PriceInForce
+        let rate: CreditRate
+        let amount: Credits
+        let windows: Windows?
+    }
+
+    init(
+        request: RequestID, origin: RequestOrigin, promptBound: Int64, outputBound: Int64, wantedOutput: Int64,
+        searchBound: Int64, writesCache: Bool, priced: PriceInForce, rate: CreditRate, amount: Credits,
+        windows: Windows?
+    ) {
+        parts = Shared(
+            Parts(
+                request: request, origin: origin, promptBound: promptBound, outputBound: outputBound,
+                wantedOutput: wantedOutput, searchBound: searchBound, writesCache: writesCache, priced: priced,
+                rate: rate, amount: amount, windows: windows))
+    }
+
+    public var request: RequestID { parts.value.request }
+    public var origin: RequestOrigin { parts.value.origin }
     /// The bound on prompt tokens that the hold covers.
-    public let promptBound: Int64
+    public var promptBound: Int64 { parts.value.promptBound }
     /// The bound on output tokens that the hold covers, over all choices.
-    public let outputBound: Int64
+    public var outputBound: Int64 { parts.value.outputBound }
     /// The output bound that was asked for, before it shrank to what fits.
-    public let wantedOutput: Int64
+    public var wantedOutput: Int64 { parts.value.wantedOutput }
     /// The bound on web searches that the hold covers.
-    public let searchBound: Int64
+    public var searchBound: Int64 { parts.value.searchBound }
     /// Whether the request may write its prompt to a cache, which is dearer.
-    public let writesCache: Bool
-    public let priced: PriceInForce
-    public let rate: CreditRate
-    public let amount: Credits
+    public var writesCache: Bool { parts.value.writesCache }
+    public var priced: PriceInForce { parts.value.priced }
+    public var rate: CreditRate { parts.value.rate }
+    public var amount: Credits { parts.value.amount }
     /// The calendar day and month in which it is counted; nil where nothing is counted.
-    public let windows: Windows?
+    public var windows: Windows? { parts.value.windows }
 
     /// When the day and the month began, in the zone that was configured.
     public struct Windows: Hashable, Sendable {
@@ -221,19 +249,47 @@ public struct UsageReport: Hashable, Sendable {
 }
 
 public struct RequestCharged: Hashable, Sendable {
-    public let request: RequestID
-    public let origin: RequestOrigin
-    public let outcome: Outcome
-    public let report: UsageReport
-    public let priced: PriceInForce
-    public let rate: CreditRate
+    private let parts: Shared<Parts>
+
+    private struct Parts: Hashable, Sendable {
+        let request: RequestID
+        let origin: RequestOrigin
+        let outcome: Outcome
+        let report: UsageReport
+        let priced: PriceInForce
+        let rate: CreditRate
+        let costPicoUSD: Int128
+        let credits: Credits
+        let allocations: [Allocation]
+        let shortfall: Credits
+        let balance: Credits
+    }
+
+    init(
+        request: RequestID, origin: RequestOrigin, outcome: Outcome, report: UsageReport, priced: PriceInForce,
+        rate: CreditRate, costPicoUSD: Int128, credits: Credits, allocations: [Allocation], shortfall: Credits,
+        balance: Credits
+    ) {
+        parts = Shared(
+            Parts(
+                request: request, origin: origin, outcome: outcome, report: report, priced: priced, rate: rate,
+                costPicoUSD: costPicoUSD, credits: credits, allocations: allocations, shortfall: shortfall,
+                balance: balance))
+    }
+
+    public var request: RequestID { parts.value.request }
+    public var origin: RequestOrigin { parts.value.origin }
+    public var outcome: Outcome { parts.value.outcome }
+    public var report: UsageReport { parts.value.report }
+    public var priced: PriceInForce { parts.value.priced }
+    public var rate: CreditRate { parts.value.rate }
     /// The exact cost in pico-USD, before the one rounding.
-    public let costPicoUSD: Int128
-    public let credits: Credits
-    public let allocations: [Allocation]
+    public var costPicoUSD: Int128 { parts.value.costPicoUSD }
+    public var credits: Credits { parts.value.credits }
+    public var allocations: [Allocation] { parts.value.allocations }
     /// What no grant could bear: it becomes debt.
-    public let shortfall: Credits
-    public let balance: Credits
+    public var shortfall: Credits { parts.value.shortfall }
+    public var balance: Credits { parts.value.balance }
 }
 
 public struct ChargeReversed: Hashable, Sendable {
@@ -298,31 +354,32 @@ public struct PlanSet: Hashable, Sendable {
 ///
 /// The wire name and its schema version are written by hand in ``LedgerEvent/type``; a name is never given another meaning.
 ///
-/// Indirect: an event is handed on many times between decision and disk, and each copy of a payload would retain all its texts.
-public indirect enum LedgerEvent: Hashable, Sendable {
-    case accountOpened(AccountOpened)
-    case planChanged(PlanChanged)
-    case creditsGranted(CreditsGranted)
-    case grantExpired(GrantExpired)
+/// Indirect, or behind a reference of their own: an event is handed on many times between decision and disk, and each copy of a payload
+/// would retain all its texts.
+public enum LedgerEvent: Hashable, Sendable {
+    indirect case accountOpened(AccountOpened)
+    indirect case planChanged(PlanChanged)
+    indirect case creditsGranted(CreditsGranted)
+    indirect case grantExpired(GrantExpired)
     case holdPlaced(HoldPlaced)
-    case holdReleased(HoldReleased)
+    indirect case holdReleased(HoldReleased)
     case requestCharged(RequestCharged)
-    case chargeReversed(ChargeReversed)
-    case creditsWithdrawn(CreditsWithdrawn)
-    case usageImported(UsageImported)
-    case accountBlocked(AccountBlocked)
-    case accountUnblocked(AccountUnblocked)
-    case accountErased(AccountErased)
-    case priceSet(PriceSet)
-    case priceRemoved(PriceRemoved)
-    case planSet(PlanSet)
-    case renewalEvaluated(RenewalEvaluated)
-    case planScheduled(PlanScheduled)
-    case paymentRecorded(PaymentRecorded)
-    case paymentRefunded(PaymentRefunded)
-    case paymentFailed(PaymentFailed)
-    case limitsSet(LimitsSet)
-    case budgetSet(BudgetSet)
+    indirect case chargeReversed(ChargeReversed)
+    indirect case creditsWithdrawn(CreditsWithdrawn)
+    indirect case usageImported(UsageImported)
+    indirect case accountBlocked(AccountBlocked)
+    indirect case accountUnblocked(AccountUnblocked)
+    indirect case accountErased(AccountErased)
+    indirect case priceSet(PriceSet)
+    indirect case priceRemoved(PriceRemoved)
+    indirect case planSet(PlanSet)
+    indirect case renewalEvaluated(RenewalEvaluated)
+    indirect case planScheduled(PlanScheduled)
+    indirect case paymentRecorded(PaymentRecorded)
+    indirect case paymentRefunded(PaymentRefunded)
+    indirect case paymentFailed(PaymentFailed)
+    indirect case limitsSet(LimitsSet)
+    indirect case budgetSet(BudgetSet)
 }
 
 /// What a decision wants appended: an event, the key that makes it unique, and the instant from which it counts.

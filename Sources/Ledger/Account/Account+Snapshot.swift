@@ -238,8 +238,4 @@ extension JSONScanner {
             isRefunded: isRefunded)
     }
 
-    fileprivate mutating func wideInteger(field name: StaticString) throws(JSONError) -> Int128 {
-        try field(name)
-        return try wideInteger()
-    }
 }

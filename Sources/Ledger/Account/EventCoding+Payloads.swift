@@ -36,9 +36,9 @@ extension RequestOrigin {
     }
 
     init(from json: inout JSONScanner) throws(JSONError) {
-        model = try json.string(field: "model")
-        keyID = try json.optionalString(field: "key_id")
-        endpoint = try json.string(field: "endpoint")
+        self.init(
+            model: try json.string(field: "model"), keyID: try json.optionalString(field: "key_id"),
+            endpoint: try json.endpoint("endpoint"))
     }
 }
 
@@ -61,21 +61,18 @@ extension HoldPlaced {
     }
 
     init(from json: inout JSONScanner) throws(JSONError) {
-        request = try json.value(field: "request", RequestID.init(rawValue:))
-        origin = try RequestOrigin(from: &json)
-        promptBound = try json.integer(field: "prompt_bound")
-        outputBound = try json.integer(field: "output_bound")
-        wantedOutput = try json.integer(field: "wanted_output")
-        searchBound = try json.optionalInteger(field: "search_bound") ?? 0
-        writesCache = json.optionalField("writes_cache") ? try json.bool() : false
-        priced = try json.priceInForce("price")
-        rate = try json.rate()
-        amount = try json.credits("amount")
-        if let day = try json.optionalInteger(field: "day") {
-            windows = Windows(day: Timestamp(microseconds: day), month: try json.instant("month"))
-        } else {
-            windows = nil
-        }
+        self.init(
+            request: try json.value(field: "request", RequestID.init(rawValue:)),
+            origin: try RequestOrigin(from: &json),
+            promptBound: try json.integer(field: "prompt_bound"),
+            outputBound: try json.integer(field: "output_bound"),
+            wantedOutput: try json.integer(field: "wanted_output"),
+            searchBound: try json.optionalInteger(field: "search_bound") ?? 0,
+            writesCache: json.optionalField("writes_cache") ? try json.bool() : false,
+            priced: try json.priceInForce("price"),
+            rate: try json.rate(),
+            amount: try json.credits("amount"),
+            windows: try json.windows())
     }
 }
 
@@ -105,18 +102,18 @@ extension RequestCharged {
     }
 
     init(from json: inout JSONScanner) throws(JSONError) {
-        request = try json.value(field: "request", RequestID.init(rawValue:))
-        origin = try RequestOrigin(from: &json)
-        outcome = try json.value(field: "outcome", Outcome.init(rawValue:))
-        report = try UsageReport(from: &json)
-        priced = try json.priceInForce("price")
-        rate = try json.rate()
-        try json.field("cost_pico_usd")
-        costPicoUSD = try json.wideInteger()
-        credits = try json.credits("credits")
-        allocations = try json.allocations("allocations")
-        shortfall = try json.credits("shortfall")
-        balance = try json.credits("balance")
+        self.init(
+            request: try json.value(field: "request", RequestID.init(rawValue:)),
+            origin: try RequestOrigin(from: &json),
+            outcome: try json.value(field: "outcome", Outcome.init(rawValue:)),
+            report: try UsageReport(from: &json),
+            priced: try json.priceInForce("price"),
+            rate: try json.rate(),
+            costPicoUSD: try json.wideInteger(field: "cost_pico_usd"),
+            credits: try json.credits("credits"),
+            allocations: try json.allocations("allocations"),
+            shortfall: try json.credits("shortfall"),
+            balance: try json.credits("balance"))
     }
 }
 

@@ -58,6 +58,25 @@ extension JSONScanner {
         Credits(nanos: try integer(field: name))
     }
 
+    @inline(__always)
+    mutating func wideInteger(field name: StaticString) throws(JSONError) -> Int128 {
+        try field(name)
+        return try wideInteger()
+    }
+
+    /// A route. That of nearly all requests is one text for all of them.
+    @inline(__always)
+    mutating func endpoint(_ name: StaticString) throws(JSONError) -> String {
+        try field(name)
+        let text = try text()
+        return equals(text.range, "/v1/chat/completions") ? "/v1/chat/completions" : decode(text)
+    }
+
+    mutating func windows() throws(JSONError) -> HoldPlaced.Windows? {
+        guard let day = try optionalInteger(field: "day") else { return nil }
+        return HoldPlaced.Windows(day: Timestamp(microseconds: day), month: try instant("month"))
+    }
+
     mutating func rate() throws(JSONError) -> CreditRate {
         guard let rate = CreditRate(microsPerUSD: try integer(field: "micro_credits_per_usd")) else {
             throw JSONError(.invalidNumber, at: offset)

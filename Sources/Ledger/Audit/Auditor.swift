@@ -18,7 +18,7 @@ public struct Auditor {
         switch recorded.account {
         case .prices: problem = rules.checkPrice(recorded)
         case .plans: problem = rules.checkPlan(recorded)
-        default: problem = rules.check(recorded, on: &accounts[changing: recorded.account])
+        default: problem = accounts.change(recorded.account) { rules.check(recorded, on: &$0) }
         }
         return problem.map { check, detail in
             Finding(position: recorded.position, account: recorded.account.rawValue, check: check, detail: detail)
@@ -31,7 +31,7 @@ public struct Auditor {
     public mutating func apply(_ recorded: RecordedEvent) {
         switch recorded.account {
         case .prices, .plans: rules.apply(recorded)
-        default: accounts[changing: recorded.account].apply(recorded.event, effectiveAt: recorded.effectiveAt)
+        default: accounts.change(recorded.account) { $0.apply(recorded.event, effectiveAt: recorded.effectiveAt) }
         }
     }
 
@@ -371,20 +371,17 @@ public struct FoldedAccounts: Sendable {
     /// The account of that id, where it has appeared.
     public subscript(id: AccountID) -> Account? { slots[id].map { all[$0] } }
 
-    /// The account of that id, a new one where it has not appeared, to be changed in its place.
-    subscript(changing id: AccountID) -> Account {
-        get { self[id] ?? Account(id: id) }
-        _modify {
-            let slot: Int
-            if let known = slots[id] {
-                slot = known
-            } else {
-                slot = all.count
-                slots[id] = slot
-                all.append(Account(id: id))
-            }
-            yield &all[slot]
+    /// Changes the account of that id, a new one where it has not appeared, in its place: it is not copied.
+    mutating func change<Result>(_ id: AccountID, _ body: (inout Account) -> Result) -> Result {
+        let slot: Int
+        if let known = slots[id] {
+            slot = known
+        } else {
+            slot = all.count
+            slots[id] = slot
+            all.append(Account(id: id))
         }
+        return body(&all[slot])
     }
 }
 

@@ -15,9 +15,10 @@ public struct TokenRates: Hashable, Sendable {
     public init?(
         input: Int64, output: Int64, cached: Int64? = nil, cacheWrite: Int64? = nil, cacheWriteHour: Int64? = nil
     ) {
-        for figure in [input, output, cached ?? 0, cacheWrite ?? 0, cacheWriteHour ?? 0] {
-            guard (0...Price.maximum).contains(figure) else { return nil }
-        }
+        let accepted = 0...Price.maximum
+        guard accepted.contains(input), accepted.contains(output), accepted.contains(cached ?? 0),
+            accepted.contains(cacheWrite ?? 0), accepted.contains(cacheWriteHour ?? 0)
+        else { return nil }
         self.input = input
         self.output = output
         self.cached = cached

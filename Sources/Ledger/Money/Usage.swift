@@ -28,10 +28,11 @@ public struct Usage: Hashable, Sendable {
         prompt: Int64, cached: Int64 = 0, cacheWrite: Int64 = 0, cacheWriteHour: Int64 = 0, completion: Int64,
         searches: Int64 = 0
     ) {
-        for tokens in [prompt, cached, cacheWrite, cacheWriteHour, completion] {
-            guard (0...Self.maximumTokens).contains(tokens) else { return nil }
-        }
-        guard (0...Self.maximumSearches).contains(searches) else { return nil }
+        let believed = 0...Self.maximumTokens
+        guard believed.contains(prompt), believed.contains(cached), believed.contains(cacheWrite),
+            believed.contains(cacheWriteHour), believed.contains(completion),
+            (0...Self.maximumSearches).contains(searches)
+        else { return nil }
         self.prompt = prompt
         self.cached = cached
         self.cacheWrite = cacheWrite

@@ -1,5 +1,3 @@
-internal import Crypto
-
 /// A hash in the Merkle tree: a leaf's, or that of two others.
 public typealias MerkleHash = EventHash
 
@@ -9,14 +7,14 @@ public typealias MerkleHash = EventHash
 /// proof of an entry is one of everything that the event says; and the tree needs no event to be read again.
 public enum MerkleTree {
     /// The root of a tree without entries: the SHA-256 of nothing.
-    public static let empty = MerkleHash(digest: SHA256.hash(data: [UInt8]()))
+    public static let empty = MerkleHash(sha256: UnsafeRawBufferPointer(start: nil, count: 0))
 
     /// The hash of a leaf: SHA-256(0x00 ‖ entry).
     public static func leaf(_ entry: EventHash) -> MerkleHash {
         withUnsafeTemporaryAllocation(byteCount: 1 + EventHash.byteCount, alignment: 8) { buffer in
             buffer[0] = 0
             entry.withBytes { UnsafeMutableRawBufferPointer(rebasing: buffer[1...]).copyMemory(from: $0) }
-            return MerkleHash(digest: SHA256.hash(data: UnsafeRawBufferPointer(buffer)))
+            return MerkleHash(sha256: UnsafeRawBufferPointer(buffer))
         }
     }
 
@@ -26,7 +24,7 @@ public enum MerkleTree {
             buffer[0] = 1
             left.withBytes { UnsafeMutableRawBufferPointer(rebasing: buffer[1..<33]).copyMemory(from: $0) }
             right.withBytes { UnsafeMutableRawBufferPointer(rebasing: buffer[33...]).copyMemory(from: $0) }
-            return MerkleHash(digest: SHA256.hash(data: UnsafeRawBufferPointer(buffer)))
+            return MerkleHash(sha256: UnsafeRawBufferPointer(buffer))
         }
     }
 

@@ -187,7 +187,7 @@ public struct ProvenRecord: Hashable, Sendable {
     public init(_ bytes: [UInt8]) throws(ProofError) {
         let parts = bytes.withUnsafeBytes { CanonicalParts($0) }
         guard let parts else { throw .malformed("the event's canonical bytes are not complete") }
-        hash = bytes.withUnsafeBytes { EventHash(of: $0) }
+        hash = bytes.withUnsafeBytes { EventHash(sha256: $0) }
         previous = parts.previous
         let result = bytes.withUnsafeBufferPointer { buffer in
             Result { () throws(EventCodingError) in

@@ -1,4 +1,4 @@
-internal import Crypto
+internal import CNettle
 
 /// A link of the hash chain: the SHA-256 of the previous link and of one event's canonical bytes.
 public struct EventHash: Hashable, Sendable, CustomStringConvertible {
@@ -8,7 +8,7 @@ public struct EventHash: Hashable, Sendable, CustomStringConvertible {
     private let words: (UInt64, UInt64, UInt64, UInt64)
 
     /// The link before the first event: the SHA-256 of the ASCII text `credit-ledger genesis v1`.
-    public static let genesis = EventHash(digest: SHA256.hash(data: Array("credit-ledger genesis v1".utf8)))
+    public static let genesis = Array("credit-ledger genesis v1".utf8).withUnsafeBytes(EventHash.init(sha256:))
 
     /// A hash as it was stored; nil where it has not 32 bytes.
     public init?(bytes: UnsafeRawBufferPointer) {
@@ -16,8 +16,18 @@ public struct EventHash: Hashable, Sendable, CustomStringConvertible {
         words = bytes.loadUnaligned(as: (UInt64, UInt64, UInt64, UInt64).self)
     }
 
-    init(digest: SHA256.Digest) {
-        words = digest.withUnsafeBytes { $0.loadUnaligned(as: (UInt64, UInt64, UInt64, UInt64).self) }
+    /// The SHA-256 (FIPS 180-4) of bytes.
+    ///
+    /// By Nettle, whose context lies on the stack. Three are made for each event that is verified, two of them of less than a hundred
+    /// bytes: swift-crypto allocates its context, which takes as long as those.
+    init(sha256 bytes: UnsafeRawBufferPointer) {
+        var hash = RunningHash()
+        hash.add(bytes)
+        self = hash.value
+    }
+
+    fileprivate init(words: (UInt64, UInt64, UInt64, UInt64)) {
+        self.words = words
     }
 
     /// Its 32 bytes, in memory order.
@@ -41,12 +51,7 @@ public struct EventHash: Hashable, Sendable, CustomStringConvertible {
     public func next(_ event: StoredBytes, buffer: inout [UInt8]) -> EventHash {
         buffer.removeAll(keepingCapacity: true)
         appendCanonicalBytes(of: event, to: &buffer)
-        return buffer.withUnsafeBytes(EventHash.init(of:))
-    }
-
-    /// The link that canonical bytes lead to.
-    init(of canonical: UnsafeRawBufferPointer) {
-        self.init(digest: SHA256.hash(data: canonical))
+        return buffer.withUnsafeBytes(EventHash.init(sha256:))
     }
 
     /// Appends the bytes that the link behind this one is the hash of.
@@ -55,14 +60,40 @@ public struct EventHash: Hashable, Sendable, CustomStringConvertible {
     /// recordedAt and effectiveAt (8 bytes each, two's complement, big-endian); then account, type, key and data, each as its
     /// length in bytes (4 bytes, big-endian) and its UTF-8 bytes.
     public func appendCanonicalBytes(of event: StoredBytes, to buffer: inout [UInt8]) {
-        withBytes { buffer.append(contentsOf: $0) }
-        for number in [event.position, event.version, event.recordedAt, event.effectiveAt] {
-            withUnsafeBytes(of: number.bigEndian) { buffer.append(contentsOf: $0) }
+        let size = event.account.count + event.type.count + event.key.count + event.data.count
+        buffer.append(addingCapacity: EventHash.byteCount + 4 * 8 + 4 * 4 + size) { output in
+            withBytes { output.append(copying: $0) }
+            output.append(bigEndian: event.position)
+            output.append(bigEndian: event.version)
+            output.append(bigEndian: event.recordedAt)
+            output.append(bigEndian: event.effectiveAt)
+            output.append(text: event.account)
+            output.append(text: event.type)
+            output.append(text: event.key)
+            output.append(text: event.data)
         }
-        for text in [event.account, event.type, event.key, event.data] {
-            withUnsafeBytes(of: UInt32(truncatingIfNeeded: text.count).bigEndian) { buffer.append(contentsOf: $0) }
-            buffer.append(contentsOf: text)
+    }
+}
+
+extension OutputSpan<UInt8> {
+    /// Appends bytes for which there is room.
+    fileprivate mutating func append(copying bytes: UnsafeRawBufferPointer) {
+        withUnsafeMutableBufferPointer { buffer, count in
+            let room = UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[count...])
+            precondition(bytes.count <= room.count)
+            room.copyMemory(from: bytes)
+            count += bytes.count
         }
+    }
+
+    fileprivate mutating func append(bigEndian number: some FixedWidthInteger) {
+        withUnsafeBytes(of: number.bigEndian) { append(copying: $0) }
+    }
+
+    /// Appends a text behind its length.
+    fileprivate mutating func append(text: UnsafeBufferPointer<UInt8>) {
+        append(bigEndian: UInt32(truncatingIfNeeded: text.count))
+        append(copying: UnsafeRawBufferPointer(text))
     }
 }
 
@@ -100,7 +131,7 @@ public struct CanonicalEvents: Sendable {
     /// The link of the event that was appended last; of nothing, ``EventHash/genesis``.
     public var lastHash: EventHash {
         guard let last = rows.last else { return .genesis }
-        return bytes.withUnsafeBytes { EventHash(of: UnsafeRawBufferPointer(rebasing: $0[last.start...])) }
+        return bytes.withUnsafeBytes { EventHash(sha256: UnsafeRawBufferPointer(rebasing: $0[last.start...])) }
     }
 
     /// Forgets all events and keeps the memory.
@@ -135,18 +166,30 @@ public struct CanonicalEvents: Sendable {
     }
 }
 
-/// The SHA-256 of bytes that come piece by piece.
+/// The SHA-256 (FIPS 180-4) of bytes that come piece by piece.
 public struct RunningHash {
-    private var digest = SHA256()
+    private var context = sha256_ctx()
 
-    public init() {}
+    public init() {
+        nettle_sha256_init(&context)
+    }
 
     public mutating func add(_ bytes: [UInt8]) {
-        digest.update(data: bytes)
+        bytes.withUnsafeBytes { add($0) }
+    }
+
+    mutating func add(_ bytes: UnsafeRawBufferPointer) {
+        nettle_sha256_update(&context, bytes.count, bytes.bindMemory(to: UInt8.self).baseAddress)
     }
 
     /// The hash of all that has been added.
-    public var value: EventHash { EventHash(digest: digest.finalize()) }
+    public var value: EventHash {
+        var (last, words) = (context, (UInt64(0), UInt64(0), UInt64(0), UInt64(0)))
+        withUnsafeMutableBytes(of: &words) {
+            nettle_sha256_digest(&last, $0.count, $0.bindMemory(to: UInt8.self).baseAddress)
+        }
+        return EventHash(words: words)
+    }
 }
 
 /// An event as it lies in the store: the exact bytes, borrowed for as long as the row is being looked at.
