@@ -13,7 +13,8 @@ public struct AccountReading: Sendable {
     public let account: Account
     /// The version of the last event that was read: what is due is behind it.
     public let version: Int64
-    /// The instant that it is about.
+    /// The instant that it is about: the one that was asked for, but none behind the one at which it was known. What is to come then, nobody
+    /// can say who only knows what was.
     public let at: Timestamp
     /// What is due and not recorded.
     public let pending: [Draft]
@@ -28,10 +29,9 @@ extension LedgerView {
     ) throws -> AccountReading? {
         var folded = Account(id: id)
         var latest = Timestamp(microseconds: .min)
-        try scan(account: id) { row, _ in
-            if let knownAt, row.recordedAt > knownAt.microseconds { return false }
-            if let instant, row.effectiveAt > instant.microseconds { return true }
-            let event = try row.decoded()
+        try events(of: id) { event, _ in
+            if let knownAt, event.recordedAt > knownAt { return false }
+            if let instant, event.effectiveAt > instant { return true }
             // What was imported counts from before the account was opened, and says nothing of what it had.
             if case .usageImported = event.event, !folded.isOpen { return true }
             folded.apply(event.event, effectiveAt: event.effectiveAt)
@@ -41,9 +41,10 @@ extension LedgerView {
         guard folded.version > 0 else { return nil }
         let known = max(min(now, knownAt ?? now), latest)
         let version = folded.version
-        let pending = folded.due(at: min(instant ?? known, known), plans: plans)
+        let at = min(instant ?? known, known)
+        let pending = folded.due(at: at, plans: plans)
         for draft in pending { folded.apply(draft.event, effectiveAt: draft.effectiveAt) }
-        return AccountReading(account: folded, version: version, at: instant ?? known, pending: pending)
+        return AccountReading(account: folded, version: version, at: at, pending: pending)
     }
 }
 
@@ -66,9 +67,9 @@ extension LedgerFile {
     ) throws -> AccountStatement? {
         try snapshot { view in
             var builder = StatementBuilder(account: account, from: from, until: until)
-            try view.scan(account: account) { row, _ in
-                if let knownAt, row.recordedAt > knownAt.microseconds { return false }
-                builder.add(try row.decoded())
+            try view.events(of: account) { event, _ in
+                if let knownAt, event.recordedAt > knownAt { return false }
+                builder.add(event)
                 return true
             }
             let now = try view.latest(now)
@@ -88,8 +89,7 @@ extension LedgerFile {
             let price = try view.price(charge.priced.version, &evidence)
             let payers = Set(charge.allocations.map(\.grant))
             var folded = Account(id: settled.account)
-            try view.scan(account: settled.account) { row, hash in
-                let event = try row.decoded()
+            try view.events(of: settled.account) { event, hash in
                 var role: String?
                 switch event.event {
                 case .holdPlaced(let hold) where hold.request == request: role = "hold"

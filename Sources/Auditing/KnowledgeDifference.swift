@@ -3,7 +3,7 @@ public import LedgerSQLite
 
 /// What became known between two instants about a third: why a report of yesterday is another today.
 public struct KnowledgeDifference: Sendable {
-    /// An account whose balance at the instant differs.
+    /// An account whose balance at the instant differs. The difference is what its parts come to.
     public struct Change: Sendable {
         public let account: AccountID
         /// Nano-credits.
@@ -11,8 +11,14 @@ public struct KnowledgeDifference: Sendable {
         /// The events that were recorded in between and count by the instant, of them at most ``eventLimit``.
         public internal(set) var events: [RecordedEvent] = []
         public internal(set) var eventCount: Int64 = 0
+        /// What the events that are not kept come to, in nano-credits.
+        public internal(set) var unlisted: Int128 = 0
         /// What became due in between and is not recorded.
         public internal(set) var pending: [Draft] = []
+        /// What was told as due, and was not: something that was recorded since has changed it.
+        public internal(set) var notDue: [Draft] = []
+        /// What is left out (below zero) or counted again of expired grants that a request under way may still use, in nano-credits.
+        public internal(set) var deferred: Int128 = 0
     }
 
     /// How many events of an account are kept.
@@ -27,7 +33,8 @@ public struct KnowledgeDifference: Sendable {
 
     /// What differs between an account's reading at `at` as it was known at `first`, and as at `later`; of one account, where one is named.
     ///
-    /// What was due by `first` was told then, so that it was recorded later is no difference. nil where there is no such account.
+    /// What was due by `first` was told then, so that it was recorded later is no difference. A report that was made before `at` is about
+    /// the instant at which it was made. nil where there is no such account.
     public static func between(
         _ first: Timestamp, _ later: Timestamp, at: Timestamp, account: AccountID? = nil, now: Timestamp,
         in file: LedgerFile
@@ -36,17 +43,19 @@ public struct KnowledgeDifference: Sendable {
             if let account, try view.event(of: account, version: 1) == nil { return nil }
             let now = try view.latest(now)
             var changes: [AccountID: Change] = [:]
-            /// Accounts in which something came due: the sum of the events is not what differs.
+            /// Accounts of which the sum of the events is not what differs: those in which something came due, and all where the two reports
+            /// are about two instants.
             var unclear = Set(try view.accounts(dueBy: min(at, later), only: account))
             let start = try view.firstPosition(recordedFrom: Timestamp(microseconds: first.microseconds &+ 1)) - 1
             try view.scan(account: account, after: start) { row, _ in
                 guard row.effectiveAt <= at.microseconds, row.account.first != 0x24 else { return true }
                 let event = try row.decoded()
-                let amount = event.event.balanceChange
-                guard amount != 0 else { return true }
                 let isKnown = row.recordedAt <= later.microseconds
-                if !isKnown || event.event.comesDue { unclear.insert(event.account) }
-                if isKnown { changes[event.account, default: Change(account: event.account)].add(event) }
+                if at > first || (event.event.balanceChange != 0 && (!isKnown || event.event.comesDue)) {
+                    unclear.insert(event.account)
+                } else if isKnown, event.event.balanceChange != 0 {
+                    changes[event.account, default: Change(account: event.account)].add(event)
+                }
                 return true
             }
             let plans = (try view.planBook(knownAt: first), try view.planBook(knownAt: later))
@@ -54,20 +63,31 @@ public struct KnowledgeDifference: Sendable {
                 let before = try view.reading(of: id, at: at, knownAt: first, now: now, plans: plans.0)
                 let after = try view.reading(of: id, at: at, knownAt: later, now: now, plans: plans.1)
                 var change = Change(account: id)
+                var told: [Draft] = []
                 try view.scan(account: id, after: start) { row, _ in
                     guard row.recordedAt <= later.microseconds else { return false }
                     guard row.effectiveAt <= at.microseconds else { return true }
                     let event = try row.decoded()
-                    if event.event.balanceChange != 0, before?.hasTold(event) != true { change.add(event) }
+                    if let draft = before?.pending.first(where: { $0.key == event.key && $0.event == event.event }) {
+                        told.append(draft)
+                    } else if before?.hasLeftOut(event) == true {
+                        change.deferred += event.event.balanceChange
+                    } else if event.event.balanceChange != 0 {
+                        change.add(event)
+                    }
                     return true
                 }
                 change.pending = (after?.pending ?? []).filter { draft in
                     draft.event.balanceChange != 0 && !(before?.pending.contains(draft) ?? false)
                 }
+                change.notDue = (before?.pending ?? []).filter { draft in
+                    draft.event.balanceChange != 0 && !told.contains(draft)
+                        && !(after?.pending.contains(draft) ?? false)
+                }
+                change.deferred += (before?.leftOut ?? 0) - (after?.leftOut ?? 0)
                 change.difference =
                     Int128((after?.balance ?? .zero).nanos) - Int128((before?.balance ?? .zero).nanos)
-                let isSame = change.difference == 0 && change.eventCount == 0 && change.pending.isEmpty
-                changes[id] = isSame ? nil : change
+                changes[id] = change.isNothing ? nil : change
             }
             var result = KnowledgeDifference(at: at, knownFirst: first, knownLater: later)
             result.changes = changes.values.sorted { $0.account.rawValue < $1.account.rawValue }
@@ -77,12 +97,14 @@ public struct KnowledgeDifference: Sendable {
 }
 
 extension AccountReading {
-    /// Whether an event that was recorded later was in this already: as due, or as an expiry that waited for a request.
-    fileprivate func hasTold(_ event: RecordedEvent) -> Bool {
-        if pending.contains(where: { $0.key == event.key && $0.event == event.event }) { return true }
+    /// Whether an event is the expiry of what this left out already, since it waited for a request.
+    fileprivate func hasLeftOut(_ event: RecordedEvent) -> Bool {
         guard case .grantExpired(let expiry) = event.event else { return false }
         return account.deferred(at: at)[expiry.grant] != nil
     }
+
+    /// What it leaves out of expired grants, in nano-credits.
+    fileprivate var leftOut: Int128 { account.deferred(at: at).values.reduce(0) { $0 + Int128($1.nanos) } }
 }
 
 extension KnowledgeDifference.Change {
@@ -90,7 +112,15 @@ extension KnowledgeDifference.Change {
     fileprivate mutating func add(_ event: RecordedEvent) {
         difference += event.event.balanceChange
         eventCount += 1
-        if events.count < KnowledgeDifference.eventLimit { events.append(event) }
+        if events.count < KnowledgeDifference.eventLimit {
+            events.append(event)
+        } else {
+            unlisted += event.event.balanceChange
+        }
+    }
+
+    fileprivate var isNothing: Bool {
+        difference == 0 && eventCount == 0 && pending.isEmpty && notDue.isEmpty && deferred == 0
     }
 }
 

@@ -3,17 +3,18 @@ public import LedgerSQLite
 public import Projections
 
 extension LedgerFile {
-    /// Holds the charges of the days that a provider's export is about against it.
+    /// Holds the charges of the days of a period, or of those that a provider's export is about, against it.
     public func reconcile(
-        _ usage: ProviderUsage, provider: String, partsPerMillion: Int64,
+        _ usage: ProviderUsage, provider: String, period: ClosedRange<Int64>? = nil, partsPerMillion: Int64,
         progress: (Int64, Int64) -> Void = { _, _ in }
-    ) throws -> [Reconciliation.Line] {
-        var reconciliation = Reconciliation(provider: provider, with: usage, partsPerMillion: partsPerMillion)
-        guard let period = reconciliation.period else { return [] }
+    ) throws -> Reconciliation {
+        var reconciliation = Reconciliation(
+            provider: provider, with: usage, period: period, partsPerMillion: partsPerMillion)
+        guard let period = reconciliation.period else { return reconciliation }
         let text = Timestamp.text(day: period.lowerBound)
         guard let start = Timestamp(iso8601: text),
             let end = Timestamp(iso8601: Timestamp.text(day: period.upperBound + 2))
-        else { return reconciliation.lines() }
+        else { return reconciliation }
         try snapshot { view in
             let first = try view.firstPosition(recordedFrom: start)
             let last = try view.firstPosition(recordedFrom: end)
@@ -24,6 +25,6 @@ extension LedgerFile {
                 return true
             }
         }
-        return reconciliation.lines()
+        return reconciliation
     }
 }

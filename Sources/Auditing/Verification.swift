@@ -5,7 +5,7 @@ import Projections
 /// One verification of a whole ledger, in named passes that cover every table.
 ///
 /// This thread reads the rows, checks the chain and grows the Merkle tree; the others decode the events, fold them, and decide each
-/// again, each for a part of the accounts. Memory depends on the number of accounts that are folded at once, which is bounded: a
+/// again, each for a part of the accounts. One more holds the indexes against the tables. Memory depends on the number of accounts that are folded at once, which is bounded: a
 /// ledger of more accounts is read several times, each time for other ones.
 public struct Verification: Sendable {
     /// How many accounts are folded at once.
@@ -74,25 +74,36 @@ public struct Verification: Sendable {
         let start = ContinuousClock.now
         var result = try file.snapshot { view in
             var result = Verification()
+            let foreign = try view.foreignDefinitions()
             result.add(
                 .schema,
-                try view.foreignDefinitions().map {
-                    (nil, "the table, index or trigger '\($0)' is not the one of this schema")
+                foreign.map {
+                    (nil, "the table, index or trigger '\($0)' is not the one of this schema, or is missing")
                 })
-            let total = try view.head().position
-            result.usageCheckpoint = try view.usageCheckpoint()
-            let accounts = try view.accountCount()
-            let turns = max(1, (accounts + accountsAtOnce - 1) / accountsAtOnce)
-            for turn in 0..<turns {
-                try result.verify(view, file, turn: turn, of: turns, total: total, options)
+            do {
+                try result.verifyAll(view, file, options)
+            } catch  where Self.tables.contains(where: { !Set($0.tables).isDisjoint(with: foreign) }) {
+                // What is no table of ours cannot be read as one: that is what is wrong with the ledger.
+                result.add(.schema, [(nil, "the rest was not verified: \(error)")])
             }
-            try result.verifyWhole(view, options, total: total)
-            try result.verifyTables(view)
-            if options.dumpsProjections { result.projections = try view.projectionsHash() }
             return result
         }
         result.duration = ContinuousClock.now - start
         return result
+    }
+
+    /// Every pass.
+    private mutating func verifyAll(_ view: LedgerView, _ file: LedgerFile, _ options: Options) throws {
+        let total = try view.head().position
+        usageCheckpoint = try view.usageCheckpoint()
+        let accounts = try view.accountCount()
+        let turns = max(1, (accounts + Self.accountsAtOnce - 1) / Self.accountsAtOnce)
+        for turn in 0..<turns {
+            try verify(view, file, turn: turn, of: turns, total: total, options)
+        }
+        try verifyWhole(view, options, total: total)
+        try verifyTables(view)
+        if options.dumpsProjections { projections = try view.projectionsHash() }
     }
 
     /// What can be told when all events have been read.
@@ -142,6 +153,10 @@ public struct Verification: Sendable {
         var batches = parts.map { _ in CanonicalEvents.batch() }
         var chain = ChainAuditor()
         var tree = turn == 0 ? try TreeAuditor(view, options) : nil
+        let digestKey = IndexDigest.Key()
+        let indexes =
+            turn == 0 ? try IndexAudit(file, through: total, key: digestKey, isAlone: options.jobs == 1) : nil
+        var (byAccount, byKey) = (IndexDigest(), IndexDigest())
         var chainFindings: [Finding] = []
         var count: Int64 = 0
         try view.scan { row, hash in
@@ -156,6 +171,8 @@ public struct Verification: Sendable {
                 let finding = chain.check(row, hash: hash, appendingTo: &batches[at])
                 if let finding, chainFindings.count < Self.findingLimit { chainFindings.append(finding) }
                 tree?.append(chain.head)
+                byAccount.add(row.account, row.version, row.position, digestKey)
+                byKey.add(row.key, 0, row.position, digestKey)
                 if !isFolded { batches[at].removeLast() }
             } else if batches.indices.contains(lane) {
                 batches[lane].append(row, after: .genesis)
@@ -188,6 +205,7 @@ public struct Verification: Sendable {
             add(tree.finish())
             root = tree.root
         }
+        if let indexes { add(indexes.finish([.byAccount: byAccount, .byKey: byKey])) }
     }
 
     /// Compares what was folded with the balances, and adds up.

@@ -13,6 +13,13 @@ public struct Timestamp: Hashable, Comparable, Sendable {
         microseconds = value
     }
 
+    /// The instants that ISO 8601 can name with the four digits of a year, in any zone. What is recorded as another was never written by a
+    /// clock, and would have months and cycles without end to be gone through.
+    static let nameable =
+        Timestamp(
+            microseconds: -62_167_305_600_000_000)...Timestamp(
+            microseconds: 253_402_387_200_000_000)
+
     public static func < (left: Timestamp, right: Timestamp) -> Bool { left.microseconds < right.microseconds }
 
     /// The instant `seconds` later (or earlier), clamped to what 64 bits hold.

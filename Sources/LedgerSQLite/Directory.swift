@@ -78,10 +78,12 @@ public enum DirectoryRefusal: Error, Hashable, Sendable {
 ///
 /// Every change is one transaction, durable when it returns.
 public struct Directory: Sendable {
-    let pool: DatabasePool
+    private let ledger: SQLiteLedger
+
+    var pool: DatabasePool { ledger.pool }
 
     public init(_ ledger: SQLiteLedger) {
-        pool = ledger.pool
+        self.ledger = ledger
     }
 
     // MARK: Users
@@ -187,7 +189,8 @@ public struct Directory: Sendable {
     /// Erases what is known of a person, their identities, sessions and their keys' names; gives the hashes of the keys that are void now, or
     /// nil where there is no such user. The rows of the user and the keys stay as tombstones: the usage log refers to them.
     public func erase(_ id: AccountID, at now: Timestamp) async throws -> [[UInt8]]? {
-        try await write { db in
+        ledger.noteErasure()
+        return try await write { db in
             try db.execute(
                 sql: """
                     UPDATE users SET alias = NULL, email = NULL, name = NULL, avatar_url = NULL, role = NULL,
@@ -219,6 +222,10 @@ public struct Directory: Sendable {
             return hashes
         }
     }
+
+    /// Empties the write-ahead log where something was erased since it was last empty: it has pages as they were before. False where
+    /// somebody is reading an older state just now, so that it has to be tried again; nobody is waited for.
+    public func emptyLogOfErased() async throws -> Bool { try await ledger.emptyLog() }
 
     // MARK: Keys
 

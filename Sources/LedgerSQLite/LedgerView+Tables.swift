@@ -166,3 +166,42 @@ extension TableCheck {
         for row in found { problems.append((row[0], detail)) }
     }
 }
+
+/// An index of the events.
+public enum EventIndex: String, Sendable, CaseIterable {
+    case byAccount = "events_by_account"
+    case byKey = "events_by_key"
+
+    /// What it holds: a text, and a number that is 0 where it has none.
+    fileprivate var columns: String {
+        switch self {
+        case .byAccount: "account, version, position"
+        case .byKey: "key, 0, position"
+        }
+    }
+}
+
+extension LedgerView {
+    /// Whether there is that index.
+    public func hasIndex(_ index: EventIndex) throws -> Bool {
+        try Bool.fetchOne(
+            db, sql: "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = ?)",
+            arguments: [index.rawValue]) ?? false
+    }
+
+    /// Gives what an index holds, without a look at the table: text, version (0 where it has none) and position.
+    public func scan(
+        _ index: EventIndex, _ body: (UnsafeBufferPointer<UInt8>, Int64, Int64) -> Void
+    ) throws {
+        let statement = try Statement(
+            db.sqliteConnection, "SELECT \(index.columns) FROM events INDEXED BY \(index.rawValue)")
+        try statement.forEach { row throws(StoreError) in body(row.bytes(0), row.integer(1), row.integer(2)) }
+    }
+
+    /// What SQLite finds wrong with a table and its indexes, a few of it (https://sqlite.org/pragma.html#pragma_integrity_check).
+    public func integrityProblems(of table: String) throws -> [String] {
+        let quoted = table.replacingOccurrences(of: "'", with: "''")
+        return try String.fetchAll(db, sql: "PRAGMA integrity_check('\(quoted)')").filter { $0 != "ok" }.prefix(3).map(
+            \.self)
+    }
+}

@@ -78,6 +78,24 @@ public final class LedgerView {
         }
     }
 
+    /// Gives each event of an account in the order of versions, with its hash, until `body` says false.
+    ///
+    /// Throws where a version is missing: a fold without it would be of something that never was.
+    public func events(
+        of account: AccountID, _ body: (RecordedEvent, UnsafeRawBufferPointer) throws -> Bool
+    ) throws {
+        var version: Int64 = 0
+        try scan(account: account) { row, hash in
+            version += 1
+            guard row.version == version else {
+                throw StoreError.corrupt(
+                    "version \(version) of account '\(account)' is not found by the index of accounts: see replay verify"
+                )
+            }
+            return try body(row.decoded(), hash)
+        }
+    }
+
     /// The position up to which the usage projection has come.
     public func usageCheckpoint() throws -> Int64 {
         try Int64.fetchOne(

@@ -1,5 +1,7 @@
 public import GRDB
+import GRDBSQLite
 public import Ledger
+import Synchronization
 
 #if canImport(Glibc)
     import Glibc
@@ -23,6 +25,8 @@ public final class SQLiteLedger: EventStore, @unchecked Sendable {
     let reports: DatabasePool
     /// Where the database lies.
     public let path: String
+    /// Whether the write-ahead log may hold something that was erased: after a start, whatever was erased before it.
+    private let logHoldsErased = Atomic(true)
     private let lock: WriterLock
     private var transaction: SQLiteTransaction?
 
@@ -96,6 +100,31 @@ public final class SQLiteLedger: EventStore, @unchecked Sendable {
             _ = try? db.checkpoint(.truncate)
         }
         try pool.close()
+    }
+
+    /// Says that something is being erased: see ``emptyLog()``.
+    func noteErasure() { logHoldsErased.store(true, ordering: .releasing) }
+
+    /// Brings the write-ahead log into the database and empties it, where it may hold something that was erased: pages lie in it as they
+    /// were (https://sqlite.org/wal.html#ckpt).
+    ///
+    /// False where somebody is reading an older state just now, so that it has to be tried again: nobody is waited for.
+    func emptyLog() async throws -> Bool {
+        guard logHoldsErased.load(ordering: .acquiring) else { return true }
+        return try await pool.writeWithoutTransaction { db in
+            sqlite3_busy_timeout(db.sqliteConnection, 0)
+            // As `busyMode` has it.
+            defer { sqlite3_busy_timeout(db.sqliteConnection, 5000) }
+            do {
+                _ = try db.checkpoint(.truncate)
+                self.logHoldsErased.store(false, ordering: .releasing)
+                return true
+            } catch let error as DatabaseError
+                where error.resultCode == .SQLITE_BUSY || error.resultCode == .SQLITE_LOCKED
+            {
+                return false
+            }
+        }
     }
 
     // MARK: EventStore

@@ -62,11 +62,23 @@ struct HousekeepingService: Service {
     func run() async throws {
         await cancelWhenGracefulShutdown {
             while !Task.isCancelled {
-                try? await Task.sleep(for: .seconds(30))
+                for _ in 0..<30 where !Task.isCancelled {
+                    try? await Task.sleep(for: .seconds(1))
+                    await emptyLog()
+                }
                 await tidy()
             }
         }
         await tidy()
+    }
+
+    /// Finishes an erasure that somebody's long reading was in the way of.
+    private func emptyLog() async {
+        do {
+            _ = try await directory.emptyLogOfErased()
+        } catch {
+            logger.warning("the log of the database could not be emptied", metadata: ["error": "\(error)"])
+        }
     }
 
     private func tidy() async {

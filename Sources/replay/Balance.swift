@@ -13,7 +13,9 @@ struct Balance: ParsableCommand {
             Example: replay balance ledger.sqlite --account alice --at 2026-03-01T00:00:00Z
 
             --at is by the time from which events count, --known-at by the time at which they were recorded: what was the
-            balance on the first, as it was known on the second? What was due by then counts, recorded or not. Exit codes: 0 told, 2 unusable, 3 no such account by then.
+            balance on the first, as it was known on the second? What was due by then counts, recorded or not. Nothing is
+            foretold: an --at behind what is known is read as the last instant that is, which `at` names.
+            Exit codes: 0 told, 2 unusable, 3 no such account by then.
             """)
 
     @OptionGroup var ledger: LedgerOptions

@@ -11,7 +11,8 @@ struct Diff: ParsableCommand {
             Example: replay diff ledger.sqlite --known-at 2026-03-01T00:00:00Z 2026-03-02T00:00:00Z
 
             The reports are about --at, by the time from which events count; without it, about the first of the two instants.
-            What was due was told as due: that it was recorded later is no difference.
+            What was due was told as due: that it was recorded later is no difference. A report that was made before --at is
+            about the instant at which it was made. The lines of an account come to its difference.
             Exit codes: 0 nothing differs, 1 something does, 2 unusable, 3 no such account.
             """)
 
@@ -55,10 +56,25 @@ struct Diff: ParsableCommand {
                     "  position \(event.position), \(event.event.type), counts from \(event.effectiveAt), recorded"
                         + " \(event.recordedAt): \(Decimal64.text(event.event.balanceChange, fractionDigits: 9))")
             }
+            if change.eventCount > change.events.count {
+                lines.append(
+                    "  \(change.eventCount - Int64(change.events.count)) more events:"
+                        + " \(Decimal64.text(change.unlisted, fractionDigits: 9))")
+            }
             for draft in change.pending {
                 lines.append(
                     "  due, \(draft.event.type), counts from \(draft.effectiveAt), not recorded:"
                         + " \(Decimal64.text(draft.event.balanceChange, fractionDigits: 9))")
+            }
+            for draft in change.notDue {
+                lines.append(
+                    "  not due any more, \(draft.event.type), would have counted from \(draft.effectiveAt):"
+                        + " \(Decimal64.text(-draft.event.balanceChange, fractionDigits: 9))")
+            }
+            if change.deferred != 0 {
+                lines.append(
+                    "  expired, and requests under way may still use it:"
+                        + " \(Decimal64.text(change.deferred, fractionDigits: 9))")
             }
         }
         if difference.changes.isEmpty { lines.append("nothing differs") }
@@ -93,16 +109,21 @@ struct Diff: ParsableCommand {
                 json.endObject()
             }
             json.endArray()
-            json.name("pending")
-            json.beginArray()
-            for draft in change.pending {
-                json.beginObject()
-                json.field("type", draft.event.type)
-                json.field("effective_at", draft.effectiveAt.description)
-                json.field("credits", Decimal64.text(draft.event.balanceChange, fractionDigits: 9))
-                json.endObject()
+            json.field("more_events", Decimal64.text(change.unlisted, fractionDigits: 9))
+            for (name, drafts, sign) in [("pending", change.pending, 1), ("not_due", change.notDue, -1)] {
+                json.name(name)
+                json.beginArray()
+                for draft in drafts {
+                    json.beginObject()
+                    json.field("type", draft.event.type)
+                    json.field("effective_at", draft.effectiveAt.description)
+                    let credits = draft.event.balanceChange * Int128(sign)
+                    json.field("credits", Decimal64.text(credits, fractionDigits: 9))
+                    json.endObject()
+                }
+                json.endArray()
             }
-            json.endArray()
+            json.field("deferred", Decimal64.text(change.deferred, fractionDigits: 9))
             json.endObject()
         }
         json.endArray()

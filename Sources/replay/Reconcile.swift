@@ -17,6 +17,9 @@ struct Reconcile: ParsableCommand {
             and gemini and xai, whose consoles export no such table, also take a plain one: date, model, input_tokens (all of
             them, cached ones included), output_tokens, and where known requests and cached_tokens.
 
+            It is about the days from the file's first to its last, or about --from and --to: a day on which the file has
+            nothing is compared, too. A row that names no model and counts something is compared with nothing, and told.
+
             Two tolerances: what was settled in the first 15 minutes of a day may have been counted on the day before there
             ('midnight'), and --tolerance, a percentage of the tokens, none unless stated ('tolerated'). Exit codes: 0 all
             agrees, 1 something differs, 2 unusable.
@@ -32,6 +35,12 @@ struct Reconcile: ParsableCommand {
 
     @Option(help: "What our models of it are called before the colon, where that is not the provider's name.")
     var name: String?
+
+    @Option(help: "The first day (2026-03-01, UTC) that is compared; without it, the first of the file.")
+    var from: String?
+
+    @Option(help: "The first day behind those that are compared; without it, the one behind the last of the file.")
+    var to: String?
 
     @Option(help: "A percentage of the tokens by which a day may differ.")
     var tolerance: String = "0"
@@ -51,20 +60,56 @@ struct Reconcile: ParsableCommand {
         } catch {
             throw ValidationError("\(file), \(error)")
         }
+        let period = try period(usage)
         let database = try ledger.open()
         var progress = ProgressLine()
-        let lines = try usable {
-            try database.reconcile(usage, provider: name ?? provider, partsPerMillion: millionths) {
+        let result = try usable {
+            try database.reconcile(
+                usage, provider: name ?? provider, period: period, partsPerMillion: millionths
+            ) {
                 progress.update($0, of: $1)
             }
         }
         progress.end()
-        write(ledger.format == .json ? json(lines) : text(lines))
-        if lines.contains(where: { !$0.verdict.isFine }) { throw ExitCode(1) }
+        write(ledger.format == .json ? json(result) : text(result))
+        if !result.agrees { throw ExitCode(1) }
     }
 
-    private func text(_ lines: [Reconciliation.Line]) -> String {
+    /// The days that are compared.
+    private func period(_ usage: ProviderUsage) throws -> ClosedRange<Int64>? {
+        func day(_ text: String?, _ option: String) throws -> Int64? {
+            try text.map { text in
+                guard text.utf8.count == 10, let day = Timestamp(iso8601: text)?.utcDay else {
+                    throw ValidationError("\(option) must be a day such as 2026-03-01")
+                }
+                return day
+            }
+        }
+        let days = usage.tallies.keys.map(\.day)
+        guard let first = try day(from, "--from") ?? days.min(),
+            let last = try day(to, "--to").map({ $0 - 1 }) ?? days.max()
+        else { return nil }
+        guard first <= last else {
+            throw ValidationError("--from must be before --to, and days of the file between them")
+        }
+        return first...last
+    }
+
+    private func text(_ result: Reconciliation) -> String {
+        let lines = result.lines()
         var rows: [String] = []
+        if let period = result.period {
+            rows.append(
+                "compared: \(Timestamp.text(day: period.lowerBound)) to \(Timestamp.text(day: period.upperBound)),"
+                    + " both included")
+        }
+        if result.outside > 0 { rows.append("days and models of the file that lie outside: \(result.outside)") }
+        let unnamed = result.unnamed
+        if unnamed.rows > 0 {
+            rows.append(
+                "rows that name no model: \(unnamed.rows), with \(unnamed.tally.prompt) prompt and"
+                    + " \(unnamed.tally.completion) output tokens that are compared with nothing")
+        }
         for line in lines where line.verdict != .equal {
             var parts: [String] = []
             func part(_ name: String, _ here: Int64?, _ there: Int64?) {
@@ -88,7 +133,8 @@ struct Reconcile: ParsableCommand {
         return rows.joined(separator: "\n")
     }
 
-    private func json(_ lines: [Reconciliation.Line]) -> String {
+    private func json(_ result: Reconciliation) -> String {
+        let lines = result.lines()
         var json = JSONWriter()
         func tally(_ name: StaticString, _ tally: UsageTally) {
             json.name(name)
@@ -100,7 +146,12 @@ struct Reconcile: ParsableCommand {
             json.endObject()
         }
         json.beginObject()
-        json.field("agrees", lines.allSatisfy(\.verdict.isFine))
+        json.field("agrees", result.agrees)
+        json.nullable("first_day", result.period.map { Timestamp.text(day: $0.lowerBound) })
+        json.nullable("last_day", result.period.map { Timestamp.text(day: $0.upperBound) })
+        json.field("outside", result.outside)
+        json.field("unnamed_rows", result.unnamed.rows)
+        tally("unnamed", result.unnamed.tally)
         json.name("lines")
         json.beginArray()
         for line in lines {

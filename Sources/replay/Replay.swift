@@ -11,8 +11,8 @@ struct Replay: ParsableCommand {
         abstract: "Prove, read and rebuild a credit ledger.",
         discussion: """
             Reads only, and is safe while the server runs (but for 'rebuild', which wants it stopped).
-            Exit codes: 0 done and sound, 1 unsound or different, 2 unusable (no ledger, newer schema, locked), 3 no such
-            account or charge, 64 wrong arguments.
+            Exit codes: 0 done and sound, 1 unsound or different, 2 unusable (no ledger, newer schema, locked, a full disk), 3 no such
+            account or charge, 64 wrong arguments, 141 the reader of a pipe has gone.
             """,
         subcommands: [
             Verify.self, Explain.self, Balance.self, Diff.self, StatementCommand.self, WhatIfCommand.self, Export.self,
@@ -64,12 +64,20 @@ func write(_ text: String) {
     write(bytes: Array((text + "\n").utf8))
 }
 
-/// Writes to standard output. A reader that has gone ends the process, as it does for other programs of a pipe.
+/// Writes to standard output. A reader that has gone ends the process, as it does for other programs of a pipe; so does a disk that is
+/// full, with words and the exit code 2.
 func write(bytes: [UInt8]) {
-    do {
-        try FileHandle.standardOutput.write(contentsOf: Data(bytes))
-    } catch {
-        Foundation.exit(141)
+    var rest = bytes[...]
+    while !rest.isEmpty {
+        let written = rest.withUnsafeBytes { Foundation.write(STDOUT_FILENO, $0.baseAddress, $0.count) }
+        if written >= 0 {
+            rest = rest.dropFirst(written)
+        } else if errno == EPIPE {
+            Foundation.exit(141)
+        } else if errno != EINTR {
+            complain("replay: what was to be written could not be: \(String(cString: strerror(errno)))")
+            Foundation.exit(2)
+        }
     }
 }
 

@@ -14,7 +14,7 @@ struct Verify: ParsableCommand {
 
             Every table belongs to a pass, or the run fails. What is printed as head can be kept and given to --expect-head: a
             history that was truncated or rewritten does not meet it. A signed checkpoint does the same for --from-checkpoint,
-            and saves deciding again what was verified up to it. Exit codes: 0 sound, 1 unsound, 2 unusable, 3 no such account.
+            and saves deciding again what was verified up to it. Neither goes with --account, which proves one account. Exit codes: 0 sound, 1 unsound, 2 unusable, 3 no such account.
             """)
 
     @OptionGroup var ledger: LedgerOptions
@@ -48,6 +48,11 @@ struct Verify: ParsableCommand {
         if let account {
             guard let id = AccountID(rawValue: account) else {
                 throw ValidationError("--account is no valid account id")
+            }
+            guard expectHead == nil, fromCheckpoint == nil, key.isEmpty, !dumpHash else {
+                throw ValidationError(
+                    "--expect-head, --from-checkpoint, --key and --dump-hash are about the whole ledger: leave --account out"
+                )
             }
             try report(try usable { try Verification.run(file, account: id) }, account)
             return

@@ -33,7 +33,13 @@ struct WhatIfCommand: ParsableCommand {
         let prices = try prices.map { try TermsFile.prices(contents(of: $0), $0) } ?? [:]
         let file = try ledger.open()
         let known = try usable { try file.snapshot { try $0.planBook().plans } }
+        let path = plans
         let plans = try plans.map { try TermsFile.plans(contents(of: $0), $0, known) } ?? []
+        for plan in plans where known[plan.name] == nil {
+            throw ValidationError(
+                "\(path ?? ""): nobody was ever on a plan '\(plan.name)'; the ledger knows \(known.keys.sorted().joined(separator: ", "))"
+            )
+        }
         var progress = ProgressLine()
         let result = try usable {
             try file.whatIf(prices: prices, plans: plans) { progress.update($0, of: $1) }

@@ -237,7 +237,8 @@ struct CSVTests {
     @Test(
         "a cell is quoted where it must be, and no formula",
         arguments: [
-            ("plain", "plain"), ("", ""), ("two words", "two words"), ("a,b", "\"a,b\""),
+            ("plain", "plain"), ("", ""), ("nul\0 esc\u{1B}[2J", "nul\u{FFFD} esc\u{FFFD}[2J"),
+            ("=\u{7},", "\"'=\u{FFFD},\""), ("two words", "two words"), ("a,b", "\"a,b\""),
             ("say \"hi\"", "\"say \"\"hi\"\"\""), ("line\nline", "\"line\nline\""),
             ("line\r\nline", "\"line\r\nline\""),
             ("=1+1", "'=1+1"), ("+1", "'+1"), ("@SUM(A1)", "'@SUM(A1)"), ("-1+1", "'-1+1"), ("-", "'-"),

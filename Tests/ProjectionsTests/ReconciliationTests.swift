@@ -56,6 +56,39 @@ struct ReconciliationTests {
         #expect(try found("2026-03-11,m,0,0,0\n") == ["2026-03-11 m only_there"])
     }
 
+    @Test("rows that name no model and count something are told, and do not agree")
+    func unnamed() throws {
+        let charges = try [Self.charge(1, at: Self.noon), Self.charge(2, at: Self.noon)]
+        func result(_ rows: String) throws -> Reconciliation {
+            var result = Reconciliation(
+                provider: "openai", with: try ProviderUsage(Array((Self.head + rows).utf8), from: .openai))
+            for charge in charges { result.add(charge) }
+            return result
+        }
+        #expect(try result("2026-03-10,m,2,200,20\n2026-03-11,,0,0,0\n,,,,\n").agrees)
+        let odd = try result("2026-03-10,m,2,200,20\n2026-03-10,,1,7777,8\n,,,0,5\n")
+        #expect(!odd.agrees)
+        #expect(odd.unnamed.rows == 2 && odd.unnamed.tally.prompt == 7777 && odd.unnamed.tally.completion == 13)
+    }
+
+    @Test("within a period of one's own, days that the file lacks are compared, and others are not")
+    func period() throws {
+        let charges = try [Self.charge(1, at: Self.noon), Self.charge(2, at: Self.noon)]
+        let day = Self.noon.utcDay
+        func result(_ rows: String, _ period: ClosedRange<Int64>) throws -> Reconciliation {
+            let usage = try ProviderUsage(Array((Self.head + rows).utf8), from: .openai)
+            var result = Reconciliation(provider: "openai", with: usage, period: period)
+            for charge in charges { result.add(charge) }
+            return result
+        }
+        // The file has only the day before: all of ours are missing in it.
+        let short = try result("2026-03-09,m,0,0,0\n", day - 1...day)
+        #expect(!short.agrees)
+        #expect(short.lines().map(\.verdict) == [.onlyThere, .onlyHere])
+        let other = try result("2026-03-10,m,2,200,20\n2026-04-10,m,9,9,9\n", day...day)
+        #expect(other.agrees && other.outside == 1)
+    }
+
     @Test("what was settled right after midnight may have been counted the day before, and nothing else may")
     func midnight() throws {
         let midnight = try #require(Timestamp(iso8601: "2026-03-11T00:00:00Z"))

@@ -192,8 +192,8 @@ struct DeskTests {
             let last = try #require(events.last?.recordedAt)
             let first = try #require(events.first?.recordedAt)
             var random = SeededGenerator(seed: 6)
-            var differing = 0
-            for _ in 0..<40 {
+            var (differing, deferring) = (0, 0)
+            for _ in 0..<120 {
                 let span = last.microseconds - first.microseconds
                 let instants = (0..<3).map { _ in
                     Timestamp(microseconds: first.microseconds + Int64.random(in: 0...span, using: &random))
@@ -209,12 +209,23 @@ struct DeskTests {
                     let before = try file.reading(of: account, at: at, knownAt: known[0], now: last)
                     let after = try file.reading(of: account, at: at, knownAt: known[1], now: last)
                     let difference = Int128((after?.balance ?? .zero).nanos) - Int128((before?.balance ?? .zero).nanos)
-                    #expect((byAccount[account]?.difference ?? 0) == difference, "\(account) at \(at) known \(known)")
+                    let change = byAccount[account]
+                    #expect((change?.difference ?? 0) == difference, "\(account) at \(at) known \(known)")
+                    let told = change.map(Self.sum) ?? 0
+                    #expect(told == difference, "the lines of \(account) at \(at) known \(known)")
                     if difference != 0 { differing += 1 }
+                    if at > known[0], (change?.deferred ?? 0) != 0 { deferring += 1 }
                 }
             }
-            #expect(differing > 20)
+            #expect(differing > 60 && deferring > 0)
         }
+    }
+
+    /// What the lines of a difference come to.
+    static func sum(_ change: KnowledgeDifference.Change) -> Int128 {
+        let events = change.events.reduce(change.unlisted) { $0 + $1.event.balanceChange }
+        let due = change.pending.reduce(events) { $0 + $1.event.balanceChange }
+        return change.notDue.reduce(due) { $0 - $1.event.balanceChange } + change.deferred
     }
 
     @Test("every entry of the journal adds up to zero in each commodity, and all of them to what verify proves")

@@ -188,6 +188,96 @@ struct TamperTests {
         }
     }
 
+    @Test(
+        "an instant that no clock has said is a finding at once, wherever it stands, and nothing else reads it",
+        arguments: [Int64.max, .max - 1, .min, .min + 1, 253_402_387_200_000_001, -62_167_305_600_000_001])
+    func instants(microseconds: Int64) async throws {
+        let folder = try await Self.makeLedger()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        for column in ["recorded_at", "effective_at"] {
+            for position in [3, 12, 29] {
+                let findings = try Self.tampered(
+                    folder, "UPDATE events SET \(column) = ? WHERE position = ?", [microseconds, position])
+                #expect(
+                    findings.contains { $0.check == .encoding && $0.position == Int64(position) },
+                    "\(column) of \(position): \(findings)")
+            }
+        }
+        let path = folder.appending(path: "ledger.sqlite").path
+        let queue = try DatabaseQueue(path: path)
+        try await queue.write { db in
+            for name in try String.fetchAll(db, sql: "SELECT name FROM sqlite_master WHERE type = 'trigger'") {
+                try db.execute(sql: "DROP TRIGGER \(name)")
+            }
+            try db.execute(sql: "UPDATE events SET recorded_at = ? WHERE position = 29", arguments: [microseconds])
+        }
+        try queue.close()
+        let file = try LedgerFile(path: path)
+        let account = try #require(
+            try file.snapshot { try $0.event(at: 28)?.event.account })
+        for id in [account, try #require(AccountID(rawValue: "alice"))] {
+            _ = try? file.reading(of: id, now: Timestamp(microseconds: 1_800_000_000_000_000))
+        }
+        #expect(throws: (any Error).self) {
+            var exporter = try Exporter(file, ExportOrder(.rollForward(.csv)))
+            while try exporter.next() != nil {}
+        }
+    }
+
+    @Test(
+        "a table that is not there is named, and the ledger is not sound",
+        arguments: Verification.tables.flatMap(\.tables))
+    func dropped(table: String) async throws {
+        let folder = try await Self.makeLedger()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let path = folder.appending(path: "ledger.sqlite").path
+        let queue = try DatabaseQueue(path: path)
+        try await queue.write { try $0.execute(sql: "PRAGMA foreign_keys = OFF; DROP TABLE \(table)") }
+        try queue.close()
+        let result = try Self.verify(path)
+        #expect(!result.isSound)
+        #expect(
+            result.findings.contains { $0.check == .schema && $0.detail.contains("'\(table)'") }, "\(result.findings)")
+    }
+
+    /// The index is made as one of fewer rows, and then called one of all: SQLite itself keeps an index and its table together.
+    @Test(
+        "an index that lacks a row is found, and who reads by it is not told a wrong figure",
+        arguments: [
+            ("events_by_account", "position <> 12"), ("events_by_key", "position <> 12"),
+            ("usage_log_by_request", "account <> 'bob'"), ("cycles_by_due", "account <> 'bob'"),
+        ])
+    func indexes(name: String, rows: String) async throws {
+        let folder = try await Self.makeLedger()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let path = folder.appending(path: "ledger.sqlite").path
+        let queue = try DatabaseQueue(path: path)
+        let account = try await queue.writeWithoutTransaction { db in
+            let definition = try #require(
+                try String.fetchOne(db, sql: "SELECT sql FROM sqlite_master WHERE name = ?", arguments: [name]))
+            try db.execute(sql: "DROP INDEX \(name)")
+            try db.execute(sql: "\(definition) WHERE \(rows)")
+            try db.execute(sql: "PRAGMA writable_schema = ON")
+            try db.execute(sql: "UPDATE sqlite_master SET sql = ? WHERE name = ?", arguments: [definition, name])
+            return try String.fetchOne(db, sql: "SELECT account FROM events WHERE position = 12")
+        }
+        try queue.close()
+        for jobs in [1, 2] {
+            var options = Verification.Options()
+            options.jobs = jobs
+            let findings = try Verification.run(LedgerFile(path: path), options).findings
+            #expect(findings.map(\.check).contains(.index), "\(findings)")
+        }
+        guard name == "events_by_account" else { return }
+        let id = try #require(account.flatMap(AccountID.init(rawValue:)))
+        let now = Timestamp(microseconds: 1_800_000_000_000_000)
+        #expect(throws: StoreError.self) { try LedgerFile(path: path).reading(of: id, now: now) }
+        #expect(throws: StoreError.self) {
+            try LedgerFile(path: path).statement(
+                of: id, from: Timestamp(microseconds: 0), until: now, now: now)
+        }
+    }
+
     @Test("a guard that was taken away, or one that was slipped in, is found, and a rebuilt ledger has all of them")
     func guards() async throws {
         let folder = try await Self.makeLedger()

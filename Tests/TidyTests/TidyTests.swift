@@ -61,7 +61,8 @@ struct TidyTests {
         "Translation": ["Metering", "WireJSON"],
         "Projections": ["Ledger", "WireJSON"],
         "LedgerSQLite": [
-            "Ledger", "Projections", "Crypto", "GRDB", "GRDBSQLite", "Foundation", "Glibc", "Musl", "Darwin",
+            "Ledger", "Projections", "Crypto", "GRDB", "GRDBSQLite", "Foundation", "Synchronization", "Glibc", "Musl",
+            "Darwin",
         ],
         "Auditing": ["Ledger", "LedgerSQLite", "Projections", "WireJSON", "Dispatch", "Synchronization"],
         "Authentication": ["Ledger", "WireJSON", "Crypto", "JWTKit", "Foundation"],

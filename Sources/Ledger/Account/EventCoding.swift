@@ -189,12 +189,15 @@ extension LedgerEvent {
 public enum EventCodingError: Error, Equatable, Sendable, CustomStringConvertible {
     case unknownType(String)
     case invalidAccount(String)
+    /// Microseconds since 1970 that no clock can have said.
+    case invalidInstant(Int64)
     case malformedData(type: String, JSONError)
 
     public var description: String {
         switch self {
         case .unknownType(let type): "unknown event type '\(type)'"
         case .invalidAccount(let account): "'\(account)' is no account id"
+        case .invalidInstant(let microseconds): "it is of an instant that is none (\(microseconds))"
         case .malformedData(let type, let error): "the data of an event '\(type)' are malformed: \(error)"
         }
     }

@@ -15,7 +15,7 @@ public struct Finding: Error, Hashable, Sendable, CustomStringConvertible {
         case projection
         case checkpoint
         case directory
-        case schema
+        case schema, index
     }
 
     public init(position: Int64?, account: String?, check: Check, detail: String) {

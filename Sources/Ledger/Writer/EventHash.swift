@@ -221,9 +221,12 @@ public struct StoredBytes {
     public func decoded() throws(EventCodingError) -> RecordedEvent {
         let account = String(decoding: self.account, as: UTF8.self)
         guard let id = AccountID(anyStream: account) else { throw .invalidAccount(account) }
+        let (recorded, effective) = (Timestamp(microseconds: recordedAt), Timestamp(microseconds: effectiveAt))
+        guard Timestamp.nameable.contains(recorded) else { throw .invalidInstant(recordedAt) }
+        guard Timestamp.nameable.contains(effective) else { throw .invalidInstant(effectiveAt) }
         return RecordedEvent(
-            position: position, account: id, version: version, recordedAt: Timestamp(microseconds: recordedAt),
-            effectiveAt: Timestamp(microseconds: effectiveAt), key: String(decoding: key, as: UTF8.self),
+            position: position, account: id, version: version, recordedAt: recorded, effectiveAt: effective,
+            key: String(decoding: key, as: UTF8.self),
             event: try LedgerEvent(type: type, data: data))
     }
 }

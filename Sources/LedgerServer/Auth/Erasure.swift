@@ -15,11 +15,19 @@ struct Erasure: Sendable {
         _ = try await writer.submit(Command(account: user.id, action: .block(actor: actor)))
         let command = EraseAccount(createdAt: user.createdAt, actor: actor)
         _ = try await writer.submit(Command(account: user.id, action: .erase(command)))
-        return try await directory.erase(user.id, at: SystemClock.now())
+        let hashes = try await directory.erase(user.id, at: SystemClock.now())
+        // Nearly always nobody reads for longer than this. Who does is not waited for: HousekeepingService goes on trying.
+        var attempts = 0
+        while try await !directory.emptyLogOfErased(), attempts < 20 {
+            attempts += 1
+            try await Task.sleep(for: .milliseconds(25))
+        }
+        return hashes
     }
 
     /// Finishes what a crash has interrupted.
     func finish() async throws {
         for user in try await directory.pendingErasures() { _ = try await erase(user, actor: "interrupted erasure") }
+        _ = try await directory.emptyLogOfErased()
     }
 }

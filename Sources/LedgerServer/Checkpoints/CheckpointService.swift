@@ -46,7 +46,9 @@ struct CheckpointService: Service {
                 try store.markPublished(size)
             }
         } catch {
-            logger.warning("a checkpoint could not be published, and is tried again", metadata: ["error": "\(error)"])
+            logger.warning(
+                "a checkpoint could not be published, and is tried again",
+                metadata: ["error": "\(error is CocoaError ? error.localizedDescription : "\(error)")"])
         }
     }
 

@@ -27,6 +27,7 @@ struct Backup: ParsableCommand {
     var to: String
 
     func run() throws {
+        guard !to.isEmpty else { throw ValidationError("--to must name a file") }
         let path = try ledgerPath()
         let partial = to + ".partial"
         let files = FileManager.default
@@ -47,7 +48,7 @@ struct Backup: ParsableCommand {
             throw code
         } catch {
             try? files.removeItem(atPath: partial)
-            complain("\(error)")
+            complain("\(to): \(error is CocoaError ? error.localizedDescription : "\(error)")")
             throw ExitCode(2)
         }
     }
@@ -56,7 +57,9 @@ struct Backup: ParsableCommand {
         do {
             if let databaseURL { return try ServerConfiguration.path(ofDatabaseURL: databaseURL) }
             guard let config else { throw ValidationError("give --config or --database-url") }
-            let yaml = try String(contentsOfFile: config, encoding: .utf8)
+            guard let yaml = try? String(contentsOfFile: config, encoding: .utf8) else {
+                throw ConfigurationError("the file \(config) cannot be read")
+            }
             return try ServerConfiguration(yaml: yaml, environment: ProcessInfo.processInfo.environment).databasePath
         } catch let error as ValidationError {
             throw error

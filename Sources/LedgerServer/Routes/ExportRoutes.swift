@@ -41,8 +41,15 @@ struct ExportRoutes: Sendable {
         ]
         if let name = Self.through { headers[name] = String(last) }
         let order = asked.order(through: last)
-        // A range of something else would be no part of what the client has (RFC 9110, section 13.1.5).
-        let isSame = request.headers[.ifRange].map { $0 == tag } ?? (asked.through != nil || asked.to != nil)
+        if request.method == .head {
+            // What is written as it is made has no length that could be said before, unless it is asked for (RFC 9110, section 9.3.2).
+            headers[.contentLength] = String(try await seat.read { file in try Self.length(Exporter(file, order)) })
+            return Response(status: .ok, headers: headers)
+        }
+        // A range of something else would be no part of what the client has (RFC 9110, section 13.1.5). What ends at an instant that is
+        // over stays the same.
+        let isOver = asked.through != nil || asked.to.map { $0 <= SystemClock.now() } ?? false
+        let isSame = request.headers[.ifRange].map { $0 == tag } ?? isOver
         guard let first = range, isSame else {
             return Response(status: .ok, headers: headers, body: Self.body(seat, reading, from: 0))
         }

@@ -59,13 +59,20 @@ struct LedgerRoutes: Sendable {
     /// The events behind a position, in order: a page, or with `Accept: text/event-stream` all of them, and then each as it is recorded.
     @Sendable func events(_ request: Request, _ context: GatewayContext) async throws -> Response {
         try await authenticator.demand(.read, request, context)
-        let isLive = (request.headers[.accept] ?? "").lowercased().contains("text/event-stream")
+        let isLive =
+            request.method != .head && (request.headers[.accept] ?? "").lowercased().contains("text/event-stream")
         // A client that reconnects says what it got last (WHATWG HTML, section 9.2.4).
         let resumed = isLive ? HTTPField.Name("Last-Event-ID").flatMap { request.headers[$0] } : nil
         let after = try Self.number(resumed ?? request.query("after"), "after", in: 0...Int64.max) ?? 0
         let limit = try Self.number(request.query("limit"), "limit", in: 1...Int64(Self.maximumLimit)) ?? 100
+        let (events, head) = try await desk.read { try $0.feed(after: after, limit: isLive ? 0 : Int(limit)) }
+        guard after <= head else {
+            throw GatewayError(
+                .conflict, "position_not_reached",
+                "The ledger ends at position \(head): it is an older copy than the one that was followed, or another ledger. Follow it anew from a position that you know to be the same",
+                param: "after")
+        }
         if isLive { return try stream(after: after, context) }
-        let (events, head) = try await desk.read { try $0.feed(after: after, limit: Int(limit)) }
         return Response.json { json in
             json.beginObject()
             json.name("events")

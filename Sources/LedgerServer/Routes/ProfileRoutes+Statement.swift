@@ -18,7 +18,13 @@ extension ProfileRoutes {
             }
             return month
         }
+        for name in ["from", "to", "known_at"] where request.query(name[...]) != nil {
+            throw GatewayError.query(name, kind: "extra_forbidden", "A statement is of a month: month=2026-03")
+        }
         let month = wanted ?? Month(day: now.utcDay)
+        guard month.start <= now else {
+            throw GatewayError.query("month", kind: "month", "\(month) has not begun: there is no statement of it yet")
+        }
         let format = request.stated("format") ?? "json"
         guard ["json", "csv", "text", "html"].contains(format) else {
             throw GatewayError.query("format", kind: "enum", "Input should be 'json', 'csv', 'text' or 'html'")

@@ -80,6 +80,9 @@ public struct UsageKey: Hashable, Comparable, Sendable {
 /// A provider's usage export, added up by day and model.
 public struct ProviderUsage: Sendable {
     public private(set) var tallies: [UsageKey: UsageTally] = [:]
+    /// Rows that name no model and count something: they can be compared with nothing.
+    public private(set) var unnamed = UsageTally()
+    public private(set) var unnamedRows: Int64 = 0
     /// Whether the file has a count of requests, and of cached tokens.
     public let countsRequests: Bool
     public let countsCached: Bool
@@ -113,9 +116,7 @@ public struct ProviderUsage: Sendable {
                 return value
             }
             func text(_ column: UsageColumn) -> String { places[column].map { cells[$0] } ?? "" }
-            // Sums of several models, and rows of what is no model, name none.
-            guard !text(.model).isEmpty else { continue }
-            guard let day = Self.day(text(.day)) else {
+            guard let day = Self.day(text(.day)) ?? (text(.model).isEmpty ? 0 : nil) else {
                 throw CSVReader.Problem(line: line, what: "'\(text(.day))' is no day")
             }
             let (cached, write, writeHour) = (
@@ -129,6 +130,13 @@ public struct ProviderUsage: Sendable {
             let tally = UsageTally(
                 requests: countsRequests ? try figure(.requests) : nil, prompt: prompt, cached: cached,
                 completion: try figure(.output))
+            if text(.model).isEmpty {
+                // A day without use has such a row in some exports.
+                guard tally.prompt != 0 || tally.completion != 0 || tally.requests ?? 0 != 0 else { continue }
+                unnamed.add(tally)
+                unnamedRows += 1
+                continue
+            }
             tallies[UsageKey(day: day, model: text(.model)), default: UsageTally()].add(tally)
         }
         // A file that was cut off, or of another period, agrees with nothing.

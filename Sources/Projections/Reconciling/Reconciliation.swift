@@ -51,18 +51,30 @@ public struct Reconciliation: Sendable {
         var interrupted: Int64 = 0
     }
 
-    /// `provider` is what stands before the colon in our models' names.
-    public init(provider: String, with there: ProviderUsage, partsPerMillion: Int64 = 0) {
+    /// `provider` is what stands before the colon in our models' names. Without a `period` it is about the days from the file's first to its
+    /// last.
+    public init(
+        provider: String, with there: ProviderUsage, period: ClosedRange<Int64>? = nil, partsPerMillion: Int64 = 0
+    ) {
         self.provider = provider
         self.there = there
         self.partsPerMillion = partsPerMillion
         models = Set(there.tallies.keys.map(\.model))
         let days = there.tallies.keys.map(\.day)
-        self.days = days.min().flatMap { first in days.max().map { first...$0 } }
+        self.days = period ?? days.min().flatMap { first in days.max().map { first...$0 } }
     }
 
-    /// The days that the file is about; nil: none.
+    /// The days that are compared; nil: none.
     public var period: ClosedRange<Int64>? { days }
+
+    /// How many days and models of the file lie outside of them.
+    public var outside: Int { there.tallies.keys.count { !(days?.contains($0.day) ?? false) } }
+
+    /// Rows of the file that name no model and count something, and what they count: it is compared with nothing.
+    public var unnamed: (rows: Int64, tally: UsageTally) { (there.unnamedRows, there.unnamed) }
+
+    /// Whether all agrees.
+    public var agrees: Bool { there.unnamedRows == 0 && lines().allSatisfy(\.verdict.isFine) }
 
     /// Adds an event of the ledger.
     public mutating func add(_ event: RecordedEvent) {
@@ -102,7 +114,7 @@ public struct Reconciliation: Sendable {
     /// The lines, by day and model.
     public func lines() -> [Line] {
         guard let days else { return [] }
-        let keys = Set(there.tallies.keys).union(here.keys.filter { days.contains($0.day) })
+        let keys = Set(there.tallies.keys).union(here.keys).filter { days.contains($0.day) }
         return keys.sorted().compactMap { key in
             let ours = here[key] ?? Ours()
             let theirs = there.tallies[key]

@@ -201,7 +201,8 @@ public struct StatementBuilder: Sendable {
         }
         func sum(_ parts: [GrantID: Credits]) -> Int128 { parts.values.reduce(0) { $0 + Int128($1.nanos) } }
         statement.opening = before.totals.balance - sum(lapsed)
-        statement.closing = folded.totals.balance - sum(deferred)
+        // By the grants that are left, and not by the sums that the lines are of.
+        statement.closing = Int128(folded.balance(at: end).nanos)
         statement.plan = folded.plan
         statement.lines.sort { ($0.at, $0.grant ?? .max) < ($1.at, $1.grant ?? .max) }
         return statement

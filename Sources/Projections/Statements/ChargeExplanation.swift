@@ -65,10 +65,16 @@ public struct ChargeExplanation: Sendable {
     /// What the rounding added, in 10⁻¹⁸ of a credit: less than a nano-credit.
     public var rounding: Int128 { Int128(charge.credits.nanos) * 1_000_000_000 - exactCredits }
 
-    /// Whether each figure of the event is what the usage and the price lead to.
+    /// Whether each figure of the event is what the usage, the price and the account lead to, and the price is the one of the price list.
     public var isConsistent: Bool {
-        lines.reduce(0) { $0 + $1.picoUSD } == charge.costPicoUSD && (0..<1_000_000_000).contains(rounding)
-            && shares.reduce(Int128(charge.shortfall.nanos)) { $0 + Int128($1.paid.nanos) }
-                == Int128(charge.credits.nanos)
+        let cost = lines.reduce(0) { $0 + $1.picoUSD }
+        let paid = shares.reduce(Int128(0)) { $0 + Int128($1.paid.nanos) }
+        let allocated = charge.allocations.reduce(Int128(0)) { $0 + Int128($1.amount.nanos) }
+        return cost == charge.costPicoUSD && (0..<1_000_000_000).contains(rounding)
+            && paid == allocated && paid + Int128(charge.shortfall.nanos) == Int128(charge.credits.nanos)
+            && shares.allSatisfy { $0.paid >= .zero && $0.paid <= $0.before }
+            && Int128(balanceBefore.nanos) - Int128(charge.credits.nanos) == Int128(charge.balance.nanos)
+            && (price?.price ?? .free) == charge.priced.price && (price == nil) == (charge.priced.version == 0)
+            && hold.placed.priced == charge.priced && hold.placed.rate == charge.rate
     }
 }

@@ -1,6 +1,6 @@
 /// Writes rows of CSV (RFC 4180): lines end with CR LF, and a cell that needs it is in quotation marks.
 ///
-/// A spreadsheet runs what begins like a formula. Such a cell gets an apostrophe in front, which makes it text there; a plain number is
+/// What is no text there (control characters, but for a tab and the ends of lines) is U+FFFD. A spreadsheet runs what begins like a formula. Such a cell gets an apostrophe in front, which makes it text there; a plain number is
 /// left as it is, be it negative.
 public struct CSVWriter: Sendable {
 
@@ -22,7 +22,10 @@ public struct CSVWriter: Sendable {
             bytes.append(contentsOf: utf8)
             return true
         }
-        if isPlain == true { return }
+        if isPlain != true { write(Self.printable(text)) }
+    }
+
+    private mutating func write(_ text: String) {
         let apostrophe: [UInt8] = Self.isFormula(text) ? [0x27] : []
         // A comma, a quotation mark, a carriage return or a line feed.
         guard text.utf8.contains(where: { $0 == 0x2C || $0 == 0x22 || $0 == 0x0D || $0 == 0x0A }) else {
@@ -37,6 +40,15 @@ public struct CSVWriter: Sendable {
             bytes.append(byte)
         }
         bytes.append(0x22)
+    }
+
+    private static func printable(_ text: String) -> String {
+        guard text.unicodeScalars.contains(where: \.isForbiddenInCSV) else { return text }
+        var printable = ""
+        for scalar in text.unicodeScalars {
+            printable.unicodeScalars.append(scalar.isForbiddenInCSV ? "\u{FFFD}" : scalar)
+        }
+        return printable
     }
 
     /// Writes a cell of digits, or of other bytes that need no quotation marks and are no formula.
@@ -77,6 +89,13 @@ public struct CSVWriter: Sendable {
     private static func isPlainNumber(_ text: Substring.UTF8View) -> Bool {
         let parts = text.split(separator: 0x2E, maxSplits: 1, omittingEmptySubsequences: false)
         return parts.allSatisfy { part in !part.isEmpty && part.allSatisfy { (0x30...0x39).contains($0) } }
+    }
+}
+
+extension Unicode.Scalar {
+    /// Whether it is a control character that has no place in a cell (RFC 4180, section 2: TEXTDATA); a tab is one that readers take.
+    fileprivate var isForbiddenInCSV: Bool {
+        properties.generalCategory == .control && self != "\t" && self != "\r" && self != "\n"
     }
 }
 

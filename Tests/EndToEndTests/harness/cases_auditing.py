@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import csv
 import html.parser
+import http.client
 import io
 import json
 import re
@@ -19,7 +22,7 @@ from cases_plans import NANO, micros, subscribe
 from checks import case
 from clock import Clock
 from contract import AUDITOR_KEY
-from gateway import REPLAY
+from gateway import MASTER_KEY, REPLAY
 from ledgerfile import Forger, copy
 from world import World
 
@@ -538,6 +541,24 @@ async def desk_edges() -> None:
         await gateway.wanted("POST", "/v1/billing/refunds", {"payment_id": "api:p2", "reason": "a part", "amount_usd": 1})
         month = (await gateway.events())[-1]["recorded_at"][:7]
         check.equal((await gateway.api("GET", "/v1/profile/statement?user=alice&month=9999-12")).status, 422, "status for the last month of all")
+        check.equal((await gateway.api("GET", "/v1/profile/statement?user=alice&month=2999-12")).status, 422, "status for a month that is to come")
+        check.equal((await gateway.api("GET", "/v1/profile/statement?user=alice&from=2026-01-01&to=2026-02-01")).status, 422, "status for a period")
+        with check.about("over HTTP"):
+            end = "/v1/exports/journal?format=hledger&to=2999-01-01"
+            whole = (await gateway.api("GET", end)).body
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=20)) as connection:
+                connection.request("HEAD", end, headers={"authorization": f"Bearer {MASTER_KEY}"})
+                head = await asyncio.to_thread(connection.getresponse)
+                check.equal((head.status, head.headers["content-length"], head.read()), (200, str(len(whole)), b""), "the head of an export")
+            part = await gateway.api("GET", end, headers={"range": "bytes=5-"})
+            check.equal(part.status, 200, "status of a range of what is still growing")
+            past = await gateway.api("GET", "/v1/exports/journal?format=hledger&to=2020-01-01", headers={"range": "bytes=1-"})
+            check.that(past.status in (206, 416), f"status of a range of what is over: {past.status}")
+            last = (await gateway.events())[-1]["position"]
+            for accept in ({}, {"accept": "text/event-stream"}):
+                ahead = await gateway.api("GET", f"/v1/ledger/events?after={last + 1000}", headers=accept)
+                check.equal((ahead.status, ahead.json["code"]), (409, "position_not_reached"), "events behind the end")
+            check.equal((await gateway.api("GET", f"/v1/ledger/events?after={last}")).json["events"], [], "events behind the last")
         check.equal(await gateway.stop(), 0, "the exit code")
         database = gateway.database
 
@@ -553,6 +574,15 @@ async def desk_edges() -> None:
                 check.equal(odd, set(), f"what is no text in {form}")
                 check.that("forged" in text, f"{form} lacks the reason")
             check.equal([line for line in explained.split("\n") if line.startswith("  charge: ") and "forged" in line], [], "forged lines")
+        with check.about("figures that do not fit"):
+            for name, member in (("price_set", '"input":'), ("request_charged", '"balance":'), ("credits_granted", '"amount":')):
+                damaged = copy(database, f"another-{name}")
+                with contextlib.closing(sqlite3.connect(damaged)) as opened:
+                    position, data = opened.execute("SELECT position, data FROM events WHERE type GLOB ? AND data GLOB '*' ORDER BY account = 'alice' DESC, data GLOB '*up:finish*' DESC LIMIT 1", (f"{name}.*",)).fetchone()
+                with Forger(damaged) as forger:
+                    forger.set(position, "data", data.replace(member, member + "1", 1))
+                code, output, _ = run(REPLAY, "explain", damaged, request)
+                check.equal((code, b"DO NOT FIT" in output), (1, True), f"another {name}")
         with check.about("exports"):
             grants = csv_rows(run(REPLAY, "export", "grants", database)[1])
             check.equal([(row["kind"], Decimal(row["usd"])) for row in grants if row["reference"] == "api:p2"], [("payment", 10), ("refunded", -1)], "the payment that waits")
@@ -563,6 +593,12 @@ async def desk_edges() -> None:
         with check.about("arguments"):
             plans = database.parent / "desk-plans.json"
             plans.write_text('{"FREE": {"top_up_to": 1, "top_up_to": 2}}')
+            unknown = database.parent / "desk-unknown.json"
+            unknown.write_text('{"FREEE": {"top_up_to": 1}}')
+            with open("/dev/full", "wb") as full:
+                for command in ("verify", "events"):
+                    ended = subprocess.run([REPLAY, command, database], stdout=full, stderr=subprocess.PIPE, timeout=60)
+                    check.equal((ended.returncode, b"No space left" in ended.stderr), (2, True), f"{command} onto a full disk: {ended.stderr!r}")
             prices = database.parent / "desk-prices.json"
             prices.write_text('[{"model_key": "up:finish", "input_price_per_million": 1, "output_price_per_million": 1, "long_context": {"above_prompt_tokens": 9}}]')
             code, _, error = run(REPLAY, "what-if", database, "--prices", prices)
@@ -570,6 +606,8 @@ async def desk_edges() -> None:
             for what, wanted, arguments in [
                 ("members that are there twice", 64, ("what-if", "--plans", plans)), ("no year", 64, ("statement", "--account", "alice", "--month", "+026-03")),
                 ("the last month of all", 64, ("statement", "--account", "alice", "--month", "9999-12")),
+                ("a plan that nobody knows", 64, ("what-if", "--plans", unknown)),
+                ("one account and a head", 64, ("verify", "--account", "alice", "--expect-head", f"1:{'0' * 64}")),
                 ("an unknown account", 3, ("diff", "--account", "nobody", "--known-at", "2026-01-01", "2026-02-01")),
             ]:
                 check.equal(replay(*arguments)[0], wanted, f"exit code for {what}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import http.server
 import json
 import random
 import re
 import shlex
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -310,7 +312,9 @@ async def erasure() -> None:
             return found
 
         await made("one")
+        check.that(leftovers() != [], "the test finds what is there")
         check.equal((await gateway.api("DELETE", "/v1/users/one")).status, 204, "status of the erasure")
+        check.equal(leftovers(), [], "what is left of one in the file and its log, with the answer")
         check.equal((await gateway.api("DELETE", "/v1/users/one")).status, 404, "status the second time")
         events = await erased("one")
         check.equal([event["data"] for event in events], [{"actor": "master"}], "the events")
@@ -318,6 +322,19 @@ async def erasure() -> None:
         await gateway.wanted("POST", "/v1/users", {"user_id": "one"})
         check.equal((await gateway.api("DELETE", "/v1/users/one")).status, 204, "status of the next erasure")
         check.equal(len(await erased("one")), 2, "events of two people")
+        # Somebody who reads an older state is not waited for; when they have ended, nothing is left.
+        await made("read-of")
+        with contextlib.closing(sqlite3.connect(f"file:{gateway.database}?mode=ro", uri=True, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM users").fetchall()
+            check.equal((await gateway.api("DELETE", "/v1/users/read-of")).status, 204, "status of the erasure beside a reader")
+            await gateway.wanted("POST", "/v1/users", {"user_id": "somebody-else"})
+            check.that(leftovers() != [], "the log has what the reader may still read")
+
+        async def is_nothing_left() -> bool:
+            return leftovers() == []
+
+        await wire.eventually(is_nothing_left, "the log is emptied when the reader has ended", 10)
         # A request that is under way ends, is charged, and leaves no answer behind.
         await made("under-way")
         late = asyncio.create_task(gateway.answer(await gateway.key("under-way"), "up:slow-auto", stream=True, headers={"idempotency-key": "Unmistakable-Late"}))
@@ -457,7 +474,9 @@ async def event_feed() -> None:
         # A feed does not keep the server from stopping.
         # As many as may be, and no more.
         open_feeds.clear()
-        waiting = [asyncio.create_task(read(10_000, 1)) for _ in range(8)]
+        await world.settled("alice")
+        end = listed()[-1]["position"]
+        waiting = [asyncio.create_task(read(end, 1)) for _ in range(8)]
 
         async def all_open() -> bool:
             return len(open_feeds) == 8
