@@ -5,11 +5,12 @@ import Projections
 import Synchronization
 
 extension CanonicalEvents {
+    /// Few enough that what one thread writes is still near when the other reads it.
     private static let maximumRows = 128
     private static let maximumBytes = 4 << 20
 
     /// A batch on its way from the thread that reads to the thread that folds.
-    static func batch() -> CanonicalEvents { CanonicalEvents(rows: maximumRows, bytes: 1 << 20) }
+    static func batch() -> CanonicalEvents { CanonicalEvents(rows: maximumRows, bytes: 1 << 17) }
 
     /// Whether the batch is to be sent.
     var isFull: Bool { count >= Self.maximumRows || byteCount >= Self.maximumBytes }
@@ -42,7 +43,7 @@ struct FoldResult: Sendable {
 /// The thread that folds: takes batches in order, and has room for a few, so that neither thread runs away from the other.
 final class FoldThread: Sendable {
     private let queue = DispatchQueue(label: "replay.fold", qos: .userInitiated)
-    private let room = DispatchSemaphore(value: 3)
+    private let room = DispatchSemaphore(value: 8)
     private let state: Mutex<FoldState>
     /// Batches that were folded, whose memory can be used again.
     private let spare = Mutex<[CanonicalEvents]>([])
@@ -68,53 +69,23 @@ final class FoldThread: Sendable {
                 trusted: trusted))
     }
 
-    /// Takes a batch, and gives an empty one for the next.
-    ///
-    /// Folding takes longer than reading. Where the folding thread has enough to do, the reading one decodes its batch itself instead of
-    /// waiting for room: so both are busy, whatever the machine.
+    /// Takes a batch, and gives an empty one for the next. Where there is no room, it waits.
     func send(_ batch: consuming CanonicalEvents) -> CanonicalEvents {
         if isAlone {
             fold(batch)
             batch.removeAll()
             return batch
         }
-        if room.wait(timeout: .now()) == .success {
-            let batch = batch
-            queue.async {
-                self.fold(batch)
-                self.spare.withLock { $0.append(batch) }
-                self.room.signal()
-            }
-            var next = spare.withLock { $0.popLast() } ?? .batch()
-            next.removeAll()
-            return next
-        }
-        var events: [RecordedEvent] = []
-        var findings: [Finding] = []
-        events.reserveCapacity(batch.count)
-        batch.forEachDecoded {
-            events.append($0)
-        } else: {
-            findings.append($0)
-        }
         room.wait()
-        queue.async { [events, findings] in
-            self.state.withLock { state in
-                // In the order of positions: the first of what is wrong is what matters.
-                var findings = findings[...]
-                for event in events {
-                    while let finding = findings.first, finding.position ?? .max < event.position {
-                        state.report(finding)
-                        findings.removeFirst()
-                    }
-                    state.fold(event, self.finishedDays)
-                }
-                for finding in findings { state.report(finding) }
-            }
+        let full = batch
+        queue.async {
+            self.fold(full)
+            self.spare.withLock { $0.append(full) }
             self.room.signal()
         }
-        batch.removeAll()
-        return batch
+        var next = spare.withLock { $0.popLast() } ?? .batch()
+        next.removeAll()
+        return next
     }
 
     private func fold(_ batch: borrowing CanonicalEvents) {

@@ -1,4 +1,5 @@
 public import Ledger
+import WireJSON
 
 /// The tables that events are exported as: what each has a row for, and its columns, which only ever grow at the end.
 ///
@@ -16,8 +17,8 @@ public enum EventTable: String, Sendable, CaseIterable {
     /// Whether an event of that type may have rows, by its stored name; so that others need not be read.
     public func concerns(_ type: UnsafeBufferPointer<UInt8>) -> Bool {
         func isOf(_ name: StaticString) -> Bool {
-            type.count > name.utf8CodeUnitCount && type[name.utf8CodeUnitCount] == 0x2E
-                && name.withUTF8Buffer { $0.elementsEqual(type[..<name.utf8CodeUnitCount]) }
+            let size = name.utf8CodeUnitCount
+            return type.count > size && type[size] == 0x2E && JSONScanner(type).equals(0..<size, name)
         }
         switch self {
         case .usage: return isOf("request_charged") || isOf("hold_released") || isOf("usage_imported")
@@ -134,17 +135,10 @@ public enum EventTable: String, Sendable, CaseIterable {
     ) rethrows {
         guard let entry = try JournalEntry(event.event, terms: terms) else {
             // What costs nothing moves nothing, and is a charge all the same.
-            if case .requestCharged(let charge) = event.event { write(charge, [:], event, &table) }
+            if case .requestCharged(let charge) = event.event { write(charge, Parts(), event, &table) }
             return
         }
-        var parts: [Bearer: Int128] = [:]
-        for posting in entry.postings {
-            switch posting.account {
-            case .usage(let bearer): parts[bearer, default: 0] -= posting.amount
-            case .reversals(let bearer): parts[bearer, default: 0] -= posting.amount
-            default: break
-            }
-        }
+        let parts = Parts(entry.postings)
         switch event.event {
         case .requestCharged(let charge): write(charge, parts, event, &table)
         case .chargeReversed(let reversal):
@@ -174,14 +168,32 @@ public enum EventTable: String, Sendable, CaseIterable {
         table.text(request.rawValue)
     }
 
-    private static func write(_ parts: [Bearer: Int128], _ table: inout TableWriter) {
-        for bearer in [Bearer.credits(.paid), .credits(.promotional), .owed] {
-            table.decimal(parts[bearer] ?? 0, fractionDigits: 9)
+    /// Who bore a charge, or got it back.
+    private struct Parts {
+        var paid: Int128 = 0
+        var promotional: Int128 = 0
+        var owed: Int128 = 0
+
+        init() {}
+
+        init(_ postings: [Posting]) {
+            for posting in postings {
+                switch posting.account {
+                case .usage(.credits(.paid)), .reversals(.credits(.paid)): paid -= posting.amount
+                case .usage(.credits(.promotional)), .reversals(.credits(.promotional)): promotional -= posting.amount
+                case .usage(.owed), .reversals(.owed): owed -= posting.amount
+                default: break
+                }
+            }
         }
     }
 
+    private static func write(_ parts: Parts, _ table: inout TableWriter) {
+        for part in [parts.paid, parts.promotional, parts.owed] { table.decimal(part, fractionDigits: 9) }
+    }
+
     private static func write(
-        _ charge: RequestCharged, _ parts: [Bearer: Int128], _ event: RecordedEvent, _ table: inout TableWriter
+        _ charge: RequestCharged, _ parts: Parts, _ event: RecordedEvent, _ table: inout TableWriter
     ) {
         begin(event, "charge", charge.request, &table)
         table.text(charge.origin.keyID)

@@ -61,6 +61,15 @@ public struct TableWriter: Sendable {
         guard format == .jsonl else { return csv.cell(value) }
         name()
         guard let value else { return null() }
+        // Nearly every text needs no escape, and no writer of its own.
+        let isPlain = value.utf8.withContiguousStorageIfAvailable { utf8 in
+            guard utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x22 && $0 != 0x5C }) else { return false }
+            json.append(0x22)
+            json.append(contentsOf: utf8)
+            json.append(0x22)
+            return true
+        }
+        if isPlain == true { return }
         var writer = JSONWriter(reserving: value.utf8.count + 2)
         writer.value(value)
         json.append(contentsOf: writer.bytes)
@@ -100,22 +109,27 @@ public struct TableWriter: Sendable {
         let text = day.text
         guard !overflow, text.count == 10 else { return self.text(value.description) }
         let micros = value.microseconds &- start
+        let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000)
         plain(quoted: true) { bytes in
-            bytes.append(contentsOf: text)
-            bytes.append(0x54)
-            let seconds = micros / 1_000_000
-            for (index, part) in [seconds / 3600, seconds / 60 % 60, seconds % 60].enumerated() {
-                if index > 0 { bytes.append(0x3A) }
-                bytes.append(UInt8(truncatingIfNeeded: 0x30 + part / 10))
-                bytes.append(UInt8(truncatingIfNeeded: 0x30 + part % 10))
+            bytes.append(addingCapacity: 32) { output in
+                func put(_ number: Int64, _ unit: Int64) {
+                    var unit = unit
+                    while unit > 0 {
+                        output.append(UInt8(truncatingIfNeeded: 0x30 + number / unit % 10))
+                        unit /= 10
+                    }
+                }
+                for byte in text { output.append(byte) }
+                output.append(0x54)
+                put(seconds / 3600, 10)
+                output.append(0x3A)
+                put(seconds / 60 % 60, 10)
+                output.append(0x3A)
+                put(seconds % 60, 10)
+                output.append(0x2E)
+                put(fraction, 100_000)
+                for byte in "+00:00".utf8 { output.append(byte) }
             }
-            bytes.append(0x2E)
-            var unit: Int64 = 100_000
-            while unit > 0 {
-                bytes.append(UInt8(truncatingIfNeeded: 0x30 + micros / unit % 10))
-                unit /= 10
-            }
-            bytes.append(contentsOf: "+00:00".utf8)
         }
     }
 
@@ -154,21 +168,28 @@ extension [UInt8] {
     }
 
     private mutating func append(digitsOf number: some FixedWidthInteger & UnsignedInteger, fractionDigits: Int) {
-        var left = number
-        let start = count
-        // From the last digit on; the fraction's trailing zeros are never written.
-        var isFraction = fractionDigits > 0
-        var digits = 0
-        while digits <= fractionDigits || left > 0 {
-            let (quotient, digit) = left.quotientAndRemainder(dividingBy: 10)
-            left = quotient
-            if digits == fractionDigits, isFraction {
-                if count > start { append(0x2E) }
-                isFraction = false
+        // The 39 digits of 128 bits, a point, and a zero in front; a fraction has twelve digits at most.
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 64) { buffer in
+            var left = number
+            var start = buffer.count
+            func put(_ byte: UInt8) {
+                start -= 1
+                buffer[start] = byte
             }
-            if !isFraction || digit != 0 || count > start { append(0x30 + UInt8(truncatingIfNeeded: digit)) }
-            digits += 1
+            // From the last digit on; the fraction's trailing zeros are never written.
+            var isFraction = fractionDigits > 0
+            var digits = 0
+            while digits <= fractionDigits || left > 0 {
+                let (quotient, digit) = left.quotientAndRemainder(dividingBy: 10)
+                left = quotient
+                if digits == fractionDigits, isFraction {
+                    if start < buffer.count { put(0x2E) }
+                    isFraction = false
+                }
+                if !isFraction || digit != 0 || start < buffer.count { put(0x30 + UInt8(truncatingIfNeeded: digit)) }
+                digits += 1
+            }
+            append(contentsOf: UnsafeBufferPointer(rebasing: buffer[start...]))
         }
-        self[start...].reverse()
     }
 }
