@@ -20,7 +20,7 @@ struct IndexDigest: Equatable, Sendable {
         }
     }
 
-    private var count: Int64 = 0
+    private(set) var count: Int64 = 0
     private var sum: UInt64 = 0
 
     /// Adds a row: its text, and its numbers.
@@ -95,14 +95,14 @@ final class IndexAudit: Sendable {
         }
     }
 
-    /// What is wrong, once it is done; `expected` is what the table of events holds. An index that is not there is a matter of the schema.
-    func finish(_ expected: [EventIndex: IndexDigest]) -> [Finding] {
+    /// What is wrong, once it is done, and how many entries of the events' indexes were looked at; `expected` is what the table of events holds. An index that is not there is a matter of the schema.
+    func finish(_ expected: [EventIndex: IndexDigest]) -> (findings: [Finding], entries: Int64) {
         queue.sync {}
         let digests = digests.withLock { $0 }
         for (index, digest) in expected where digests[index].map({ $0 != digest }) ?? false {
             report(
                 "the index '\(index.rawValue)' does not hold what the events are: what is read by it is something else")
         }
-        return found.withLock { $0 }
+        return (found.withLock { $0 }, digests.values.reduce(0) { $0 + $1.count })
     }
 }

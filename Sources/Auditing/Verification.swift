@@ -49,6 +49,8 @@ public struct Verification: Sendable {
     public internal(set) var usageRows: Int64 = 0
     public internal(set) var usageCheckpoint: Int64 = 0
     public internal(set) var passes: [Pass] = []
+    /// How many entries of the events' indexes were held against the events.
+    public internal(set) var indexEntries: Int64 = 0
     /// How many sums of days the events lead to.
     private var usageDays: Int64 = 0
     public internal(set) var projections: EventHash?
@@ -205,7 +207,11 @@ public struct Verification: Sendable {
             add(tree.finish())
             root = tree.root
         }
-        if let indexes { add(indexes.finish([.byAccount: byAccount, .byKey: byKey])) }
+        if let indexes {
+            let (wrong, entries) = indexes.finish([.byAccount: byAccount, .byKey: byKey])
+            add(wrong)
+            indexEntries = entries
+        }
     }
 
     /// Compares what was folded with the balances, and adds up.

@@ -189,8 +189,8 @@ public struct Directory: Sendable {
     /// Erases what is known of a person, their identities, sessions and their keys' names; gives the hashes of the keys that are void now, or
     /// nil where there is no such user. The rows of the user and the keys stay as tombstones: the usage log refers to them.
     public func erase(_ id: AccountID, at now: Timestamp) async throws -> [[UInt8]]? {
-        ledger.noteErasure()
-        return try await write { db in
+        try await write { db in
+            ledger.noteErasure()
             try db.execute(
                 sql: """
                     UPDATE users SET alias = NULL, email = NULL, name = NULL, avatar_url = NULL, role = NULL,

@@ -102,7 +102,7 @@ public final class SQLiteLedger: EventStore, @unchecked Sendable {
         try pool.close()
     }
 
-    /// Says that something is being erased: see ``emptyLog()``.
+    /// Says that something is being erased: see ``emptyLog()``. To be called on the writer's connection, so that it comes before or after that.
     func noteErasure() { logHoldsErased.store(true, ordering: .releasing) }
 
     /// Brings the write-ahead log into the database and empties it, where it may hold something that was erased: pages lie in it as they

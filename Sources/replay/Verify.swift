@@ -105,6 +105,11 @@ extension Verification {
         for pass in passes where !pass.tables.isEmpty {
             lines.append("pass        \(pass.name): \(pass.rows) rows of \(pass.tables.joined(separator: ", "))")
         }
+        if indexEntries > 0 {
+            lines.append(
+                "indexes     \(indexEntries) entries of those of events; those of the other tables by SQLite's own check"
+            )
+        }
         lines.append("head        \(head.position):\(head.hash)")
         if let root { lines.append("root        \(root)") }
         lines.append("balance     \(Decimal64.text(totals.balance, fractionDigits: 9)) credits in all")
@@ -135,6 +140,7 @@ extension Verification {
         json.field("hash", head.hash.description)
         json.endObject()
         json.nullable("root", root?.description)
+        json.field("index_entries", indexEntries)
         json.name("passes")
         json.beginArray()
         for pass in passes {
