@@ -34,7 +34,9 @@ async def events(c: Contract) -> None:
     event = {"position": int, "account": TEXT, "version": int, "type": TEXT, "recorded_at": INSTANT, "effective_at": INSTANT, "key": TEXT, "data": dict, "hash": TEXT}
     page = await c.ok("GET", EVENTS, {"events": Each(event), "next_after": 2, "head": int, "has_more": True}, query={"limit": 2})
     c.check.equal([each["position"] for each in page["events"]], [1, 2], "the first page")
-    await c.ok("GET", EVENTS, {"events": [], "next_after": 2**63 - 1, "head": int, "has_more": False}, query={"after": 2**63 - 1})
+    head = page["head"]
+    await c.ok("GET", EVENTS, {"events": [], "next_after": head, "head": head, "has_more": False}, query={"after": head})
+    await c.refused("GET", EVENTS, 409, "position_not_reached", TEXT, query={"after": 2**63 - 1})
     for value in ("-1", "x", "1.5", str(2**63), ""):
         await c.invalid("GET", EVENTS, field_error("int_parsing", "after", NOT_WHOLE.format(0, 2**63 - 1), "query"), query={"after": value})
     for value in ("0", "1001", "x"):
