@@ -53,7 +53,11 @@ public struct Exporter: Sendable {
     /// The last position that was read, and the last to be read.
     private var position: Int64
     public private(set) var last: Int64
-    private var output: Output
+    private let kind: Kind
+    /// What is written: of a table, of a journal, of a roll-forward.
+    private var table: TableWriter
+    private var journal: JournalWriter?
+    private var forward = RollForward()
     private var grants = GrantCache()
     private var isFinished = false
     /// The UTC day at whose end the journal's balances are stated last.
@@ -61,10 +65,10 @@ public struct Exporter: Sendable {
     /// The months of a roll-forward, as far as the ledger reaches back and has come; nil: none.
     private let months: ClosedRange<Month>?
 
-    private enum Output: Sendable {
-        case table(EventTable, TableWriter)
-        case journal(JournalWriter)
-        case rollForward(RollForward, TableFormat)
+    private enum Kind: Sendable {
+        case table(EventTable)
+        case journal
+        case rollForward
     }
 
     /// Finds the period, and what is on the accounts of a journal when it begins. Throws where the ledger cannot be read.
@@ -96,15 +100,20 @@ public struct Exporter: Sendable {
         self.months = months
         position = first - 1
         switch order.content {
-        case .table(let table, let format): output = .table(table, TableWriter(format, table.columns))
+        case .table(let table, let format):
+            kind = .table(table)
+            self.table = TableWriter(format, table.columns)
         case .journal(let format, let byEvent):
+            kind = .journal
+            table = TableWriter(.csv, [], withHead: false)
             let opening = try Self.balances(file, before: first, &grants)
-            output = .journal(JournalWriter(format, byEvent: byEvent, from: firstDay, opening: opening))
+            journal = JournalWriter(format, byEvent: byEvent, from: firstDay, opening: opening)
         case .rollForward(let format):
+            kind = .rollForward
+            table = TableWriter(format, RollForward.columns)
             let opening = try Self.balances(file, before: first, &grants)
-            var forward = RollForward(opening: opening)
+            forward = RollForward(opening: opening)
             if order.from != nil, let months { forward.reach(months.lowerBound) }
-            output = .rollForward(forward, format)
         }
     }
 
@@ -115,7 +124,8 @@ public struct Exporter: Sendable {
         position = 0
         lastDay = 0
         months = nil
-        output = .table(table, TableWriter(format, table.columns, withHead: false))
+        kind = .table(table)
+        self.table = TableWriter(format, table.columns, withHead: false)
     }
 
     /// Goes on with another part; what is known of grants stays.
@@ -129,12 +139,7 @@ public struct Exporter: Sendable {
     public var read: Int64 { position }
 
     /// What a table begins with, before any row.
-    fileprivate mutating func takeHead() -> [UInt8] {
-        guard case .table(let table, var writer) = output else { return [] }
-        let head = writer.take()
-        output = .table(table, writer)
-        return head
-    }
+    fileprivate mutating func takeHead() -> [UInt8] { table.take() }
 
     /// The next piece; nil behind the last.
     public mutating func next() throws -> [UInt8]? {
@@ -151,45 +156,26 @@ public struct Exporter: Sendable {
     }
 
     private mutating func takeIfLong() -> [UInt8] {
-        switch output {
-        case .table(let table, var writer):
-            guard writer.count >= Self.pieceBytes else { return [] }
-            let piece = writer.take()
-            output = .table(table, writer)
-            return piece
-        case .journal(var journal):
-            guard journal.count >= Self.pieceBytes else { return [] }
-            let piece = journal.take()
-            output = .journal(journal)
-            return piece
-        case .rollForward: return []
-        }
+        guard count >= Self.pieceBytes else { return [] }
+        return journal?.take() ?? table.take()
     }
 
     private mutating func finish() -> [UInt8] {
-        switch output {
-        case .table(let table, var writer):
-            let rest = writer.take()
-            output = .table(table, writer)
-            return rest
-        case .journal(var journal):
-            journal.finish(lastDay: lastDay)
-            return journal.take()
-        case .rollForward(var forward, let format):
+        switch kind {
+        case .table: return table.take()
+        case .journal:
+            journal?.finish(lastDay: lastDay)
+            return journal?.take() ?? []
+        case .rollForward:
             if let months { forward.reach(months.upperBound) }
-            var table = TableWriter(format, RollForward.columns)
             forward.write(to: &table)
             return table.take()
         }
     }
 
-    private var table: EventTable {
-        if case .table(let table, _) = output { table } else { .journal }
-    }
-
     /// Reads on, at most so many events, or until a piece is complete.
     private mutating func scan(through end: Int64, limit: Int) throws {
-        let wanted = table
+        let wanted: EventTable = if case .table(let table) = kind { table } else { .journal }
         var left = limit
         var isAtEnd = true
         let (start, file) = (position, file)
@@ -207,31 +193,26 @@ public struct Exporter: Sendable {
         if isAtEnd { position = end }
     }
 
+    /// How many bytes wait to be taken, of what is written piece by piece.
     private var count: Int {
-        switch output {
-        case .table(_, let table): table.count
-        case .journal(let journal): journal.count
+        switch kind {
+        case .table: table.count
+        case .journal: journal?.count ?? 0
         case .rollForward: 0
         }
     }
 
     private mutating func add(_ event: RecordedEvent, _ view: LedgerView) throws {
         grants.note(event)
-        switch output {
-        case .table(let table, var writer):
-            output = .rollForward(RollForward(), .csv)
-            defer { output = .table(table, writer) }
-            try table.write(event, terms: { try grants.terms($0, of: event.account, view) }, into: &writer)
-        case .journal(var journal):
+        switch kind {
+        case .table(let rows):
+            try rows.write(event, terms: { try grants.terms($0, of: event.account, view) }, into: &table)
+        case .journal:
             guard let entry = try entry(event, view) else { return }
-            output = .rollForward(RollForward(), .csv)
-            journal.add(entry, of: event)
-            output = .journal(journal)
-        case .rollForward(var forward, let format):
+            journal?.add(entry, of: event)
+        case .rollForward:
             guard let entry = try entry(event, view) else { return }
-            output = .rollForward(RollForward(), .csv)
             forward.add(entry, recordedAt: event.recordedAt)
-            output = .rollForward(forward, format)
         }
     }
 

@@ -52,12 +52,14 @@ public struct UsageRow: Hashable, Sendable {
     public init?(_ recorded: RecordedEvent) {
         switch recorded.event {
         case .requestCharged(let event):
+            // Each is handed out as a whole.
+            let (origin, report) = (event.origin, event.report)
             self.init(
                 position: recorded.position, account: recorded.account, request: event.request,
-                recordedAt: recorded.recordedAt, keyID: event.origin.keyID, model: event.origin.model,
-                endpoint: event.origin.endpoint, isSuccess: true, detail: event.outcome.rawValue,
-                promptTokens: event.report.usage.prompt, cachedTokens: event.report.usage.cached,
-                completionTokens: event.report.usage.completion, isEstimated: event.report.isEstimated,
+                recordedAt: recorded.recordedAt, keyID: origin.keyID, model: origin.model,
+                endpoint: origin.endpoint, isSuccess: true, detail: event.outcome.rawValue,
+                promptTokens: report.usage.prompt, cachedTokens: report.usage.cached,
+                completionTokens: report.usage.completion, isEstimated: report.isEstimated,
                 costPicoUSD: event.costPicoUSD, credits: event.credits, reversed: .zero)
         case .holdReleased(let event):
             self.init(

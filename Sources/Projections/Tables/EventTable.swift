@@ -92,8 +92,9 @@ public enum EventTable: String, Sendable, CaseIterable {
         var usage = Usage.zero
         var served: String?
         if case .requestCharged(let charge) = event.event {
-            usage = charge.report.usage
-            served = charge.report.servedModel
+            let report = charge.report
+            usage = report.usage
+            served = report.servedModel
         }
         table.integer(event.position)
         table.instant(event.recordedAt)
@@ -196,8 +197,9 @@ public enum EventTable: String, Sendable, CaseIterable {
         _ charge: RequestCharged, _ parts: Parts, _ event: RecordedEvent, _ table: inout TableWriter
     ) {
         begin(event, "charge", charge.request, &table)
-        table.text(charge.origin.keyID)
-        table.text(charge.origin.model)
+        let origin = charge.origin
+        table.text(origin.keyID)
+        table.text(origin.model)
         table.integer(charge.priced.version)
         table.decimal(charge.costPicoUSD, fractionDigits: 12)
         table.decimal(Int128(charge.rate.microsPerUSD), fractionDigits: 6)

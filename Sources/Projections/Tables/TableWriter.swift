@@ -23,8 +23,9 @@ public enum TableFormat: String, Sendable, CaseIterable {
 /// Writes a table row by row, cell by cell in the order of its columns.
 public struct TableWriter: Sendable {
     private let format: TableFormat
-    /// For JSON: what stands before each cell's value.
-    private let names: [[UInt8]]
+    /// For JSON: what stands before each cell's value, one behind the other, and where each ends.
+    private var names: [UInt8] = []
+    private var nameEnds: [Int] = []
     private var csv = CSVWriter()
     private var json: [UInt8] = []
     private var column = 0
@@ -33,8 +34,9 @@ public struct TableWriter: Sendable {
     /// Begins a table; CSV with its head.
     public init(_ format: TableFormat, _ columns: [TableColumn], withHead: Bool = true) {
         self.format = format
-        names = columns.enumerated().map { index, column in
-            Array("\(index == 0 ? "{" : ",")\"\(column.name)\":".utf8)
+        for (index, column) in columns.enumerated() where format == .jsonl {
+            names += "\(index == 0 ? "{" : ",")\"\(column.name)\":".utf8
+            nameEnds.append(names.count)
         }
         if format == .csv, withHead { csv.row(columns.map(\.name)) }
     }
@@ -148,7 +150,9 @@ public struct TableWriter: Sendable {
     }
 
     private mutating func name() {
-        if names.indices.contains(column) { json.append(contentsOf: names[column]) }
+        guard nameEnds.indices.contains(column) else { return }
+        let range = (column == 0 ? 0 : nameEnds[column - 1])..<nameEnds[column]
+        names.withUnsafeBufferPointer { json.append(contentsOf: UnsafeBufferPointer(rebasing: $0[range])) }
         column += 1
     }
 
