@@ -5,7 +5,9 @@ import Projections
 /// One verification of a whole ledger, in named passes that cover every table.
 ///
 /// This thread reads the rows, checks the chain and grows the Merkle tree; the others decode the events, fold them, and decide each
-/// again, each for a part of the accounts. One more holds the indexes against the tables. Memory depends on the number of accounts that are folded at once, which is bounded: a
+/// again, each for a part of the accounts. One more holds the indexes against the tables.
+///
+/// Memory depends on the number of accounts that are folded at once, which is bounded: a
 /// ledger of more accounts is read several times, each time for other ones.
 public struct Verification: Sendable {
     /// How many accounts are folded at once.
@@ -31,7 +33,7 @@ public struct Verification: Sendable {
         /// Keys with which the ledger's own checkpoints must be signed; none: their signatures are not looked at.
         public var keys: [NoteKey] = []
         public var dumpsProjections = false
-        /// How many threads at most.
+        /// How many threads at most, beside the one that looks at the indexes; 1: one in all.
         public var jobs = 2
         /// Is told how many events have been read, and of how many.
         public var progress: @Sendable (Int64, Int64) -> Void = { _, _ in }

@@ -109,7 +109,7 @@ struct Diff: ParsableCommand {
                 json.endObject()
             }
             json.endArray()
-            json.field("more_events", Decimal64.text(change.unlisted, fractionDigits: 9))
+            json.field("unlisted_credits", Decimal64.text(change.unlisted, fractionDigits: 9))
             for (name, drafts, sign) in [("pending", change.pending, 1), ("not_due", change.notDue, -1)] {
                 json.name(name)
                 json.beginArray()
@@ -123,7 +123,7 @@ struct Diff: ParsableCommand {
                 }
                 json.endArray()
             }
-            json.field("deferred", Decimal64.text(change.deferred, fractionDigits: 9))
+            json.field("deferred_credits", Decimal64.text(change.deferred, fractionDigits: 9))
             json.endObject()
         }
         json.endArray()

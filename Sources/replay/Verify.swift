@@ -14,7 +14,8 @@ struct Verify: ParsableCommand {
 
             Every table belongs to a pass, or the run fails. What is printed as head can be kept and given to --expect-head: a
             history that was truncated or rewritten does not meet it. A signed checkpoint does the same for --from-checkpoint,
-            and saves deciding again what was verified up to it. Neither goes with --account, which proves one account. Exit codes: 0 sound, 1 unsound, 2 unusable, 3 no such account.
+            and saves deciding again what was verified up to it. Neither goes with --account, which proves one account.
+            Exit codes: 0 sound, 1 unsound, 2 unusable, 3 no such account.
             """)
 
     @OptionGroup var ledger: LedgerOptions
@@ -31,7 +32,7 @@ struct Verify: ParsableCommand {
     @Option(help: "Only this account: its events, balance and usage log.")
     var account: String?
 
-    @Option(help: "How many threads at most.")
+    @Option(help: "How many threads at most, beside the one for the indexes; 1: one in all.")
     var jobs: Int?
 
     @Flag(help: "Also print the hash of the projections' canonical dump.")

@@ -322,6 +322,11 @@ async def erasure() -> None:
         await gateway.wanted("POST", "/v1/users", {"user_id": "one"})
         check.equal((await gateway.api("DELETE", "/v1/users/one")).status, 204, "status of the next erasure")
         check.equal(len(await erased("one")), 2, "events of two people")
+        # Two at once erase once, and neither leaves anything.
+        await made("both")
+        both = await asyncio.gather(*(gateway.api("DELETE", "/v1/users/both") for _ in range(2)))
+        check.that(sorted(answer.status for answer in both) in ([204, 204], [204, 404]), f"statuses of two erasures: {[answer.status for answer in both]}")
+        check.equal((len(await erased("both")), leftovers()), (1, []), "events of two erasures at once, and what is left")
         # Somebody who reads an older state is not waited for; when they have ended, nothing is left.
         await made("read-of")
         with contextlib.closing(sqlite3.connect(f"file:{gateway.database}?mode=ro", uri=True, isolation_level=None)) as reader:
@@ -396,6 +401,11 @@ async def backup_restore() -> None:
         for wrong in ("sqlite:////nowhere/at/all.sqlite", "sqlite:///" + str(gateway.config_path)):
             other = gateway.folder / "other.sqlite"
             check.equal((run(SERVER, "backup", "--database-url", wrong, "--to", other)[0], other.exists()), (2, False), f"of {wrong}")
+        for arguments, wanted, words in ((("--database-url", url, "--to", ""), 64, "--to must name a file"),
+                                         (("--config", "/nowhere/at/all.yaml", "--to", target), 2, "/nowhere/at/all.yaml cannot be read"),
+                                         (("--database-url", url, "--to", "/nowhere/at/all.sqlite"), 2, "/nowhere/at/all.sqlite")):
+            code, _, error = run(SERVER, "backup", *arguments)
+            check.that(code == wanted and words in error and "NSCocoa" not in error, f"{arguments}: {code} {error!r}")
         check.equal(await gateway.stop(), 0, "the exit code")
         damaged = copy(gateway.database, "damaged")
         with Forger(damaged) as forger:
