@@ -76,6 +76,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def hugely(self, value: dict, mebibytes: int = 64) -> None:
         """The right answer, with so many MiB of padding before its end."""
+        self.server.owner.huge_asked += 1  # before the first byte: who closes at the sight of the length lets nothing be written
         start = json.dumps(value).encode()[:-1] + b', "padding": "'
         self.send(200, start, **{"content-length": str(len(start) + (mebibytes << 20) + 2)})
         for _ in range(mebibytes):
@@ -122,7 +123,8 @@ class StandIn:
         self.complaints: list[str] = []
         #: Every code and token that was given out.
         self.issued: list[str] = []
-        self.huge_sent = 0
+        #: How many huge answers were asked for, and the bytes that were taken of all of them.
+        self.huge_asked = self.huge_sent = 0
         self.server = Server(("127.0.0.1", 0), Handler)
         self.server.owner = self
         self.base = f"http://127.0.0.1:{self.server.server_address[1]}"
