@@ -3,83 +3,54 @@ import Ledger
 import LedgerSQLite
 import Synchronization
 
-/// What an index must hold of each event, whatever the order: a sum of hashes that nobody can foresee.
+/// Holds every index against its table, and digests the usage log, beside the other passes.
 ///
-/// Whoever reads an account goes by an index, and a settlement is exactly once by another. An index that lacks a row, or has another one,
-/// tells other figures than the table, and nothing else notices.
-struct IndexDigest: Equatable, Sendable {
-    /// Made anew for each run: so no two rows can be made up that are the same to it.
-    struct Key: Sendable {
-        fileprivate let first: UInt64
-        fileprivate let second: UInt64
-
-        init() {
-            var random = SystemRandomNumberGenerator()
-            first = random.next()
-            second = random.next()
-        }
-    }
-
-    private(set) var count: Int64 = 0
-    private var sum: UInt64 = 0
-
-    /// Adds a row: its text, and its numbers.
-    mutating func add(
-        _ text: UnsafeBufferPointer<UInt8>, _ version: Int64, _ position: Int64, _ key: borrowing Key
-    ) {
-        var hash = Self.fold(UInt64(bitPattern: position) ^ key.first, UInt64(bitPattern: version) ^ key.second)
-        let bytes = UnsafeRawBufferPointer(text)
-        var index = 0
-        while index + 8 <= bytes.count {
-            let word = bytes.loadUnaligned(fromByteOffset: index, as: UInt64.self)
-            hash = Self.fold(hash ^ key.first, word ^ key.second)
-            index += 8
-        }
-        var last = UInt64(bytes.count)
-        while index < bytes.count {
-            last = last << 8 | UInt64(bytes[index])
-            index += 1
-        }
-        count += 1
-        sum &+= Self.fold(hash ^ key.second, last ^ key.first)
-    }
-
-    /// The two halves of a product (as in wyhash, https://github.com/wangyi-fudan/wyhash).
-    @inline(__always)
-    private static func fold(_ left: UInt64, _ right: UInt64) -> UInt64 {
-        let product = left.multipliedFullWidth(by: right)
-        return product.high ^ product.low
-    }
-}
-
-/// Holds every index against its table, beside the other passes.
+/// Whoever reads an account goes by an index, and a settlement is exactly once by another. An index that lacks a row, has another one, or
+/// has them out of order, tells other figures than the table, and nothing else notices.
 final class IndexAudit: Sendable {
     private let file: LedgerFile
-    private let key: IndexDigest.Key
+    private let terms: AuditTerms
     private let queue = DispatchQueue(label: "replay.indexes", qos: .userInitiated)
-    private let found = Mutex<[Finding]>([])
-    /// What the index of accounts and the one of keys hold of the events up to where the ledger is verified.
-    private let digests = Mutex<[EventIndex: IndexDigest]>([:])
+    private let state = Mutex(State())
 
-    /// Begins; on a thread of its own, where there may be one. `through` is the last event that is verified.
-    init(_ file: LedgerFile, through last: Int64, key: IndexDigest.Key, isAlone: Bool) throws {
-        self.file = try LedgerFile(path: file.path)
-        self.key = key
-        if isAlone { queue.sync { run(last) } } else { queue.async { self.run(last) } }
+    private struct State {
+        var findings: [Finding] = []
+        /// What the indexes hold of the rows that are verified.
+        var indexes: [LargeIndex: RowDigest] = [:]
+        /// What they must hold of the usage log.
+        var usageByRequest = RowDigest()
+        var usageByTime = RowDigest()
+        /// The rows of the usage log themselves.
+        var usage: RowDigest?
     }
 
-    private func run(_ last: Int64) {
+    /// What it has come to.
+    struct Result {
+        var findings: [Finding]
+        /// How many entries of the large tables' indexes were looked at.
+        var entries: Int64
+        /// The rows of the usage log; nil where they cannot be read.
+        var usage: RowDigest?
+    }
+
+    /// Begins; on a thread of its own, where there may be one.
+    init(_ file: LedgerFile, _ terms: AuditTerms, isAlone: Bool) throws {
+        self.file = try LedgerFile(path: file.path)
+        self.terms = terms
+        if isAlone { queue.sync { run() } } else { queue.async { self.run() } }
+    }
+
+    private func run() {
         do {
             try file.snapshot { view in
-                for index in EventIndex.allCases where try view.hasIndex(index) {
-                    var digest = IndexDigest()
-                    try view.scan(index) { text, version, position in
-                        // What a server has appended since is of another state.
-                        if position <= last { digest.add(text, version, position, key) }
-                    }
-                    digests.withLock { $0[index] = digest }
+                for index in LargeIndex.allCases where try view.hasIndex(index) {
+                    // What a server has appended since is of another state.
+                    try digest(
+                        view, index, through: index.table == "events" ? terms.head.position : terms.usageCheckpoint)
                 }
-                for table in try view.tables() where table != "events" {
+                let isLogCovered = try view.hasIndex(.usageByRequest) && view.hasIndex(.usageByTime)
+                try digestUsage(view, through: terms.usageCheckpoint)
+                for table in try view.tables() where table != "events" && !(table == "usage_log" && isLogCovered) {
                     for problem in try view.integrityProblems(of: table) { report("the table '\(table)': \(problem)") }
                 }
             }
@@ -88,21 +59,87 @@ final class IndexAudit: Sendable {
         }
     }
 
-    private func report(_ detail: String) {
-        found.withLock { findings in
-            guard findings.count < Verification.findingLimit else { return }
-            findings.append(Finding(position: nil, account: nil, check: .index, detail: detail))
+    private func digest(_ view: LedgerView, _ index: LargeIndex, through last: Int64) throws {
+        var digest = RowDigest()
+        var order = EntryOrder()
+        var isInOrder = true
+        try view.scan(index) { text, number, position in
+            isInOrder = order.isNext(text, number, position) && isInOrder
+            if position <= last { digest.add(RowHash(text, number, position, terms.key)) }
+        }
+        let found = digest
+        state.withLock { $0.indexes[index] = found }
+        if !isInOrder {
+            report("the index '\(index.rawValue)' is not in its order: what is looked up by it is not found")
         }
     }
 
-    /// What is wrong, once it is done, and how many entries of the events' indexes were looked at; `expected` is what the table of events holds. An index that is not there is a matter of the schema.
-    func finish(_ expected: [EventIndex: IndexDigest]) -> (findings: [Finding], entries: Int64) {
-        queue.sync {}
-        let digests = digests.withLock { $0 }
-        for (index, digest) in expected where digests[index].map({ $0 != digest }) ?? false {
-            report(
-                "the index '\(index.rawValue)' does not hold what the events are: what is read by it is something else")
+    private func digestUsage(_ view: LedgerView, through checkpoint: Int64) throws {
+        var (rows, byRequest, byTime) = (RowDigest(), RowDigest(), RowDigest())
+        try view.scanUsage(through: checkpoint) { row in
+            rows.add(RowHash(row, terms.key))
+            byRequest.add(RowHash(row.request, 0, row.position, terms.key))
+            byTime.add(RowHash(row.account, row.recordedAt, row.position, terms.key))
         }
-        return (found.withLock { $0 }, digests.values.reduce(0) { $0 + $1.count })
+        let found = (rows, byRequest, byTime)
+        state.withLock { ($0.usage, $0.usageByRequest, $0.usageByTime) = found }
+    }
+
+    private func report(_ detail: String) {
+        state.withLock { state in
+            guard state.findings.count < Verification.findingLimit else { return }
+            state.findings.append(Finding(position: nil, account: nil, check: .index, detail: detail))
+        }
+    }
+
+    /// What it has come to, once it is done; the digests are of what the table of events holds. An index that is not there is a matter of the
+    /// schema.
+    func finish(byAccount: RowDigest, byKey: RowDigest) -> Result {
+        queue.sync {}
+        let found = state.withLock { $0 }
+        var expected = [LargeIndex.eventsByAccount: byAccount, .eventsByKey: byKey]
+        if found.usage != nil {
+            expected[.usageByRequest] = found.usageByRequest
+            expected[.usageByTime] = found.usageByTime
+        }
+        for index in LargeIndex.allCases {
+            guard let held = found.indexes[index], let wanted = expected[index], held != wanted else { continue }
+            report(
+                "the index '\(index.rawValue)' does not hold what the rows of '\(index.table)' are: what is read by it is something else"
+            )
+        }
+        return Result(
+            findings: state.withLock { $0.findings }, entries: found.indexes.values.reduce(0) { $0 + $1.count },
+            usage: found.usage)
+    }
+}
+
+/// Whether the entries of an index come in its order, each once: by the bytes of the text, then the number, then the position.
+private struct EntryOrder {
+    private var text: [UInt8] = []
+    private var number = Int64.min
+    private var position = Int64.min
+
+    mutating func isNext(_ text: UnsafeBufferPointer<UInt8>, _ number: Int64, _ position: Int64) -> Bool {
+        let difference = self.text.withUnsafeBufferPointer { $0.compare(to: text) }
+        defer {
+            if difference != 0 {
+                self.text.removeAll(keepingCapacity: true)
+                self.text.append(contentsOf: text)
+            }
+            (self.number, self.position) = (number, position)
+        }
+        if difference != 0 { return difference < 0 }
+        return (self.number, self.position) < (number, position)
+    }
+}
+
+extension RowHash {
+    /// An entry of an index.
+    init(_ text: UnsafeBufferPointer<UInt8>, _ number: Int64, _ position: Int64, _ key: Key) {
+        self.init(key)
+        add(text)
+        add(number)
+        add(position)
     }
 }

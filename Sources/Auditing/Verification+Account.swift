@@ -15,7 +15,6 @@ extension Verification {
             var books = try view.bookEvents()[...]
             let checkpoint = try view.usageCheckpoint()
             result.usageCheckpoint = checkpoint
-            var page = UsageLogPage()
             var canonical: [UInt8] = []
             try view.scan(account: account) { row, hash in
                 result.events += 1
@@ -37,12 +36,10 @@ extension Verification {
                 }
                 guard row.position <= checkpoint, let usage = try? UsageRow(row.decoded()) else { return true }
                 result.usageRows += 1
-                try view.readUsage(after: row.position - 1, limit: 1, into: &page)
-                if page.count == 0 || page.position(at: 0) != row.position || !page.matches(usage, at: 0) {
+                if let problem = try Self.problem(of: usage, view) {
                     result.add([
                         Finding(
-                            position: row.position, account: account.rawValue, check: .projection,
-                            detail: "the usage log's row is missing, or differs from the event")
+                            position: row.position, account: account.rawValue, check: .projection, detail: problem)
                     ])
                 }
                 return true

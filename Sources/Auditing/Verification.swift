@@ -5,7 +5,7 @@ import Projections
 /// One verification of a whole ledger, in named passes that cover every table.
 ///
 /// This thread reads the rows, checks the chain and grows the Merkle tree; the others decode the events, fold them, and decide each
-/// again, each for a part of the accounts. One more holds the indexes against the tables.
+/// again, each for a part of the accounts. One more holds the indexes and the usage log against the events.
 ///
 /// Memory depends on the number of accounts that are folded at once, which is bounded: a
 /// ledger of more accounts is read several times, each time for other ones.
@@ -48,13 +48,17 @@ public struct Verification: Sendable {
     public internal(set) var accounts = 0
     public internal(set) var openHolds = 0
     public internal(set) var totals = Account.Totals()
+    /// How many rows the usage log must have up to its checkpoint.
     public internal(set) var usageRows: Int64 = 0
     public internal(set) var usageCheckpoint: Int64 = 0
     public internal(set) var passes: [Pass] = []
     /// How many entries of the events' indexes were held against the events.
     public internal(set) var indexEntries: Int64 = 0
-    /// How many sums of days the events lead to.
+    /// How many sums of days the events lead to, and how many requests were reversed up to the usage log's checkpoint.
     private var usageDays: Int64 = 0
+    private var reversedRequests = 0
+    /// The rows that the usage log must have, and the entries of the events' indexes.
+    private var (usage, byAccount, byKey) = (RowDigest(), RowDigest(), RowDigest())
     public internal(set) var projections: EventHash?
     public internal(set) var findings: [Finding] = []
     public internal(set) var unreported = 0
@@ -63,8 +67,10 @@ public struct Verification: Sendable {
     public var isSound: Bool { findings.isEmpty }
 
     mutating func add(_ new: [Finding]) {
+        // Every part of the accounts is decided by the same prices and plans: what is wrong with those is found once for each.
+        let news = new.filter { !findings.contains($0) }
         // By position, so that the first bad event is named first, whichever thread found it.
-        let all = (findings + new).sorted { ($0.position ?? .max) < ($1.position ?? .max) }
+        let all = (findings + news).sorted { ($0.position ?? .max) < ($1.position ?? .max) }
         unreported += max(0, all.count - Self.findingLimit)
         findings = Array(all.prefix(Self.findingLimit))
     }
@@ -98,14 +104,19 @@ public struct Verification: Sendable {
 
     /// Every pass.
     private mutating func verifyAll(_ view: LedgerView, _ file: LedgerFile, _ options: Options) throws {
-        let total = try view.head().position
         usageCheckpoint = try view.usageCheckpoint()
         let accounts = try view.accountCount()
         let turns = max(1, (accounts + Self.accountsAtOnce - 1) / Self.accountsAtOnce)
-        for turn in 0..<turns {
-            try verify(view, file, turn: turn, of: turns, total: total, options)
-        }
-        try verifyWhole(view, options, total: total)
+        let terms = AuditTerms(
+            head: try view.head(), usageCheckpoint: usageCheckpoint, lastImportedDay: try view.lastImportedDay(),
+            trusted: options.checkpoint?.size ?? 0, key: RowHash.Key())
+        let indexes = try IndexAudit(file, terms, isAlone: options.jobs == 1)
+        for turn in 0..<turns { try verify(view, file, turn: turn, of: turns, terms, options) }
+        let found = indexes.finish(byAccount: byAccount, byKey: byKey)
+        add(found.findings)
+        indexEntries = found.entries
+        if found.usage != usage { try compareUsage(view) }
+        try verifyWhole(view, options, total: terms.head.position)
         try verifyTables(view)
         if options.dumpsProjections { projections = try view.projectionsHash() }
     }
@@ -122,19 +133,23 @@ public struct Verification: Sendable {
         if usageCheckpoint > total {
             add(.projection, [(nil, "the usage log is ahead of the ledger: events are missing at its end")])
         }
-        if try view.usageDayCount() != usageDays { addDayFinding(account: nil) }
+        if try view.usageDayCount() != usageDays { add(.projection, [(nil, Self.wrongDay)]) }
+        if try view.reversedInUsageLog().count != reversedRequests {
+            add(.projection, [(nil, "the usage log reverses other requests than were reversed")])
+        }
     }
 
-    /// The parts of the accounts that one thread folds.
+    /// The part of the accounts that one fold is of.
     struct Part {
         let index: Int
         let of: Int
 
-        /// Whether an account belongs to it: by FNV-1a, which is the same on every machine.
+        /// Whether an account belongs to it.
         func contains(_ account: some Sequence<UInt8>) -> Bool {
             of == 1 || Self.hash(account) % of == index
         }
 
+        /// FNV-1a, which is the same on every machine.
         static func hash(_ account: some Sequence<UInt8>) -> Int {
             var hash: UInt64 = 0xCBF2_9CE4_8422_2325
             for byte in account { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
@@ -144,80 +159,62 @@ public struct Verification: Sendable {
 
     /// One reading of all events, for the accounts whose turn it is.
     private mutating func verify(
-        _ view: LedgerView, _ file: LedgerFile, turn: Int, of turns: Int, total: Int64, _ options: Options
+        _ view: LedgerView, _ file: LedgerFile, turn: Int, of turns: Int, _ terms: AuditTerms, _ options: Options
     ) throws {
+        let total = terms.head.position
         let lanes = max(1, options.jobs - 1)
         let parts = (0..<lanes).map { Part(index: turn * lanes + $0, of: turns * lanes) }
         let folds = try parts.map { part in
             try FoldThread(
-                file, part: part, checkpoint: usageCheckpoint, lastImportedDay: try view.lastImportedDay(),
-                snapshots: try view.snapshotVersions { part.contains($0) },
-                trusted: options.checkpoint?.size ?? 0, isAlone: options.jobs == 1)
+                file, terms, snapshots: try view.snapshotVersions { part.contains($0) }, isAlone: options.jobs == 1)
         }
         var batches = parts.map { _ in CanonicalEvents.batch() }
         var chain = ChainAuditor()
         var tree = turn == 0 ? try TreeAuditor(view, options) : nil
-        let digestKey = IndexDigest.Key()
-        let indexes =
-            turn == 0 ? try IndexAudit(file, through: total, key: digestKey, isAlone: options.jobs == 1) : nil
-        var (byAccount, byKey) = (IndexDigest(), IndexDigest())
         var chainFindings: [Finding] = []
         var count: Int64 = 0
         try view.scan { row, hash in
             count += 1
-            let isBook = row.account.first == 0x24
-            let slot = parts[0].of == 1 || isBook ? parts[0].index : Part.hash(row.account) % parts[0].of
-            let lane = slot - parts[0].index
+            let isBook = row.account.first == UInt8(ascii: "$")
+            let own = isBook ? 0 : parts.firstIndex { $0.contains(row.account) }
             // A later turn reads the same state of the database, and need not check its chain again.
             if turn == 0 {
-                let isFolded = batches.indices.contains(lane)
-                let at = isFolded ? lane : 0
-                let finding = chain.check(row, hash: hash, appendingTo: &batches[at])
+                let finding = chain.check(row, hash: hash, appendingTo: &batches[own ?? 0])
                 if let finding, chainFindings.count < Self.findingLimit { chainFindings.append(finding) }
                 tree?.append(chain.head)
-                byAccount.add(row.account, row.version, row.position, digestKey)
-                byKey.add(row.key, 0, row.position, digestKey)
-                if !isFolded { batches[at].removeLast() }
-            } else if batches.indices.contains(lane) {
-                batches[lane].append(row, after: .genesis)
+                byAccount.add(RowHash(row.account, row.version, row.position, terms.key))
+                byKey.add(RowHash(row.key, 0, row.position, terms.key))
+                if own == nil { batches[0].removeLast() }
+            } else if let own {
+                batches[own].append(row, after: .genesis)
             }
             if isBook {
                 // Every part of the accounts is decided by the same prices and plans.
-                for other in batches.indices where other != lane { batches[other].append(row, after: .genesis) }
+                for other in batches.indices.dropFirst() { batches[other].append(row, after: .genesis) }
             }
             for index in batches.indices where batches[index].isFull {
                 batches[index] = folds[index].send(batches[index])
-                try compare(folds[index].takeFinishedDays(), with: view)
                 options.progress(count + Int64(turn) * total, total * Int64(turns))
             }
             return true
         }
         for (index, fold) in folds.enumerated() { _ = fold.send(batches[index]) }
-        for (index, fold) in folds.enumerated() {
-            let folded = fold.finish()
-            try compare(fold.takeFinishedDays(), with: view)
-            unreported += folded.unreported
-            add(folded.findings)
-            usageRows += folded.usageRows
-            try add(folded, comparedWith: view, part: parts[index])
-        }
-        guard turn == 0 else { return }
+        for (part, fold) in zip(parts, folds) { try add(fold.finish(), comparedWith: view, part: part) }
+        guard var tree else { return }
         head = chain.head
         events = count
         add(chainFindings)
-        if var tree {
-            add(tree.finish())
-            root = tree.root
-        }
-        if let indexes {
-            let (wrong, entries) = indexes.finish([.byAccount: byAccount, .byKey: byKey])
-            add(wrong)
-            indexEntries = entries
-        }
+        add(tree.finish())
+        root = tree.root
     }
 
-    /// Compares what was folded with the balances, and adds up.
+    /// Compares what was folded with what is stored, and adds up.
     private mutating func add(_ folded: FoldResult, comparedWith view: LedgerView, part: Part) throws {
+        add(folded.findings)
+        unreported += folded.unreported
+        usage.add(folded.usage)
+        usageRows = usage.count
+        try addDays(folded, comparedWith: view)
         var problems: [Finding] = []
         var seen = 0
         let hasCycles = try view.hasCycles()
@@ -250,12 +247,7 @@ public struct Verification: Sendable {
                     position: nil, account: nil, check: .projection,
                     detail: "the usage log has another reversed amount for request \(request)"))
         }
-        if part.of == 1, reversed.count != folded.reversed.count, problems.isEmpty {
-            problems.append(
-                Finding(
-                    position: nil, account: nil, check: .projection,
-                    detail: "the usage log reverses what was not reversed"))
-        }
+        reversedRequests += folded.reversed.count
         add(problems)
         accounts += folded.accounts.all.count
         for account in folded.accounts.all {
@@ -264,17 +256,17 @@ public struct Verification: Sendable {
         }
     }
 
-    /// Compares the sums of days, as they were folded, with those stored.
-    private mutating func compare(_ days: [UsageDay.Key: UsageDay], with view: LedgerView) throws {
-        for (key, day) in days where try view.usageDay(key) != day && findings.count < Self.findingLimit {
-            addDayFinding(account: key.account.rawValue)
+    /// Compares the sums of days that a running server may have gone on with.
+    private mutating func addDays(_ folded: FoldResult, comparedWith view: LedgerView) throws {
+        for (key, day) in folded.openDays
+        where try view.usageDay(key) != day && findings.count < Self.findingLimit {
+            add(.projection, [(key.account.rawValue, Self.wrongDay)])
         }
-        usageDays += Int64(days.count)
+        usageDays += folded.comparedDays + Int64(folded.openDays.count)
     }
 
-    private mutating func addDayFinding(account: String?) {
-        add(.projection, [(account, "the sums of a day differ from the requests of that day")])
-    }
+    /// What is wrong with the sums of a day.
+    static let wrongDay = "the sums of a day differ from the requests of that day"
 }
 
 extension Account.Totals {

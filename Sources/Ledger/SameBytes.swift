@@ -13,4 +13,12 @@ extension UnsafeBufferPointer<UInt8> {
         guard let base = baseAddress, let otherBase = other.baseAddress else { return true }
         return memcmp(base, otherBase, count) == 0
     }
+
+    /// Below zero where the bytes come before those of another, above where they come behind: as SQLite's BINARY collation has it
+    /// (https://sqlite.org/datatype3.html#collation).
+    package func compare(to other: UnsafeBufferPointer<UInt8>) -> Int {
+        guard let base = baseAddress, let otherBase = other.baseAddress else { return count - other.count }
+        let difference = Int(memcmp(base, otherBase, Swift.min(count, other.count)))
+        return difference != 0 ? difference : count - other.count
+    }
 }

@@ -167,34 +167,46 @@ extension TableCheck {
     }
 }
 
-/// An index of the events.
-public enum EventIndex: String, Sendable, CaseIterable {
-    case byAccount = "events_by_account"
-    case byKey = "events_by_key"
+/// An index of a table that grows with every request.
+public enum LargeIndex: String, Sendable, CaseIterable {
+    case eventsByAccount = "events_by_account"
+    case eventsByKey = "events_by_key"
+    case usageByRequest = "usage_log_by_request"
+    case usageByTime = "usage_log_by_time"
 
-    /// What it holds: a text, and a number that is 0 where it has none.
+    /// The table that it is of.
+    public var table: String {
+        switch self {
+        case .eventsByAccount, .eventsByKey: "events"
+        case .usageByRequest, .usageByTime: "usage_log"
+        }
+    }
+
+    /// What it holds, in its order: a text, a number that is 0 where it has none, and the position.
     fileprivate var columns: String {
         switch self {
-        case .byAccount: "account, version, position"
-        case .byKey: "key, 0, position"
+        case .eventsByAccount: "account, version, position"
+        case .eventsByKey: "key, 0, position"
+        case .usageByRequest: "request, 0, position"
+        case .usageByTime: "account, recorded_at, position"
         }
     }
 }
 
 extension LedgerView {
     /// Whether there is that index.
-    public func hasIndex(_ index: EventIndex) throws -> Bool {
+    public func hasIndex(_ index: LargeIndex) throws -> Bool {
         try Bool.fetchOne(
             db, sql: "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = ?)",
             arguments: [index.rawValue]) ?? false
     }
 
-    /// Gives what an index holds, without a look at the table: text, version (0 where it has none) and position.
+    /// Gives what an index holds, in its order and without a look at the table: text, number (0 where it has none) and position.
     public func scan(
-        _ index: EventIndex, _ body: (UnsafeBufferPointer<UInt8>, Int64, Int64) -> Void
+        _ index: LargeIndex, _ body: (UnsafeBufferPointer<UInt8>, Int64, Int64) -> Void
     ) throws {
         let statement = try Statement(
-            db.sqliteConnection, "SELECT \(index.columns) FROM events INDEXED BY \(index.rawValue)")
+            db.sqliteConnection, "SELECT \(index.columns) FROM \(index.table) INDEXED BY \(index.rawValue)")
         try statement.forEach { row throws(StoreError) in body(row.bytes(0), row.integer(1), row.integer(2)) }
     }
 

@@ -14,10 +14,8 @@ public final class LedgerView {
         try Statement(
             db.sqliteConnection, "SELECT \(Statement.eventColumns) FROM events WHERE account = ? AND version = ?")
     }
-    private lazy var usageRows = Result { () throws(StoreError) in
-        try Statement(
-            db.sqliteConnection,
-            "SELECT \(UsageLogPage.columns) FROM usage_log WHERE position > ? ORDER BY position LIMIT ?")
+    private lazy var usageRow = Result { () throws(StoreError) in
+        try Statement(db.sqliteConnection, "SELECT \(StoredUsage.columns) FROM usage_log WHERE position = ?")
     }
     private lazy var usageDay = Result { () throws(StoreError) in
         try Statement(
@@ -107,13 +105,21 @@ public final class LedgerView {
         try ProjectionDump.hash(db)
     }
 
-    /// Fills `page` with at most `limit` rows of the usage log behind a position, in order.
-    public func readUsage(after position: Int64, limit: Int, into page: inout UsageLogPage) throws {
-        page.removeAll()
-        let statement = try usageRows.get()
+    /// Gives `body` the row of the usage log that belongs to the event at a position; nil where there is none.
+    public func usage<R>(at position: Int64, _ body: (StoredUsage) -> R) throws -> R? {
+        let statement = try usageRow.get()
         statement.bind(position, at: 1)
-        statement.bind(Int64(limit), at: 2)
-        try statement.forEach { row throws(StoreError) in page.append(row) }
+        return try statement.first { row throws(StoreError) in body(StoredUsage(row)) }
+    }
+
+    /// Gives each row of the usage log up to a position, in order.
+    public func scanUsage(through position: Int64, _ body: (StoredUsage) throws -> Void) throws {
+        let statement = try Statement(
+            db.sqliteConnection,
+            "SELECT \(StoredUsage.columns) FROM usage_log WHERE position <= ? ORDER BY position")
+        statement.bind(position, at: 1)
+        defer { statement.reset() }
+        while try statement.step() { try body(StoredUsage(statement)) }
     }
 
     /// The stored sums of an account's day and model; nil where there are none, or none that can be read.

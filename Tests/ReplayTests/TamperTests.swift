@@ -245,23 +245,15 @@ struct TamperTests {
         "an index that lacks a row is found, and who reads by it is not told a wrong figure",
         arguments: [
             ("events_by_account", "position <> 12"), ("events_by_key", "position <> 12"),
-            ("usage_log_by_request", "account <> 'bob'"), ("cycles_by_due", "account <> 'bob'"),
+            ("usage_log_by_request", "account <> 'bob'"), ("usage_log_by_time", "account <> 'bob'"),
+            ("cycles_by_due", "account <> 'bob'"),
         ])
     func indexes(name: String, rows: String) async throws {
         let folder = try await Self.makeLedger()
         defer { try? FileManager.default.removeItem(at: folder) }
         let path = folder.appending(path: "ledger.sqlite").path
-        let queue = try DatabaseQueue(path: path)
-        let account = try await queue.writeWithoutTransaction { db in
-            let definition = try #require(
-                try String.fetchOne(db, sql: "SELECT sql FROM sqlite_master WHERE name = ?", arguments: [name]))
-            try db.execute(sql: "DROP INDEX \(name)")
-            try db.execute(sql: "\(definition) WHERE \(rows)")
-            try db.execute(sql: "PRAGMA writable_schema = ON")
-            try db.execute(sql: "UPDATE sqlite_master SET sql = ? WHERE name = ?", arguments: [definition, name])
-            return try String.fetchOne(db, sql: "SELECT account FROM events WHERE position = 12")
-        }
-        try queue.close()
+        try await Self.replaceIndex(name, in: path) { "\($0) WHERE \(rows)" }
+        let account = try LedgerFile(path: path).snapshot { try $0.event(at: 12)?.event.account }
         for jobs in [1, 2] {
             var options = Verification.Options()
             options.jobs = jobs
@@ -269,12 +261,86 @@ struct TamperTests {
             #expect(findings.map(\.check).contains(.index), "\(findings)")
         }
         guard name == "events_by_account" else { return }
-        let id = try #require(account.flatMap(AccountID.init(rawValue:)))
+        let id = try #require(account)
         let now = Timestamp(microseconds: 1_800_000_000_000_000)
         #expect(throws: StoreError.self) { try LedgerFile(path: path).reading(of: id, now: now) }
         #expect(throws: StoreError.self) {
             try LedgerFile(path: path).statement(
                 of: id, from: Timestamp(microseconds: 0), until: now, now: now)
+        }
+    }
+
+    /// Makes an index of another definition, and calls it what it was.
+    static func replaceIndex(_ name: String, in path: String, _ changed: @escaping @Sendable (String) -> String)
+        async throws
+    {
+        let queue = try DatabaseQueue(path: path)
+        try await queue.writeWithoutTransaction { db in
+            let definition = try #require(
+                try String.fetchOne(db, sql: "SELECT sql FROM sqlite_master WHERE name = ?", arguments: [name]))
+            try db.execute(sql: "DROP INDEX \(name)")
+            try db.execute(sql: changed(definition))
+            try db.execute(sql: "PRAGMA writable_schema = ON")
+            try db.execute(sql: "UPDATE sqlite_master SET sql = ? WHERE name = ?", arguments: [definition, name])
+        }
+        try queue.close()
+    }
+
+    @Test(
+        "an index that has every row, in another order, is found: nothing is found by it",
+        arguments: LargeIndex.allCases)
+    func order(index: LargeIndex) async throws {
+        let folder = try await Self.makeLedger()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let path = folder.appending(path: "ledger.sqlite").path
+        try await Self.replaceIndex(index.rawValue, in: path) { definition in
+            definition.replacingOccurrences(of: "(account", with: "(account DESC")
+                .replacingOccurrences(of: "(key", with: "(key DESC")
+                .replacingOccurrences(of: "(request", with: "(request DESC")
+        }
+        let findings = try Self.verify(path).findings
+        #expect(
+            findings.contains { $0.check == .index && $0.detail.contains("'\(index.rawValue)' is not in its order") },
+            "\(findings)")
+    }
+
+    @Test(
+        "what is wrong with the usage log is told of the request that it is about, however many threads there are",
+        arguments: [
+            ("UPDATE usage_log SET credits = credits + 1 WHERE position = $", "row differs from the event"),
+            ("UPDATE usage_log SET key_id = NULL WHERE position = $", "row differs from the event"),
+            ("UPDATE usage_log SET model = model || 'x' WHERE position = $", "row differs from the event"),
+            (
+                "UPDATE usage_log SET cost_pico_usd = '0' || cost_pico_usd WHERE position = $",
+                "row differs from the event"
+            ),
+            ("UPDATE usage_log SET request = 'req_other' WHERE position = $", "row differs from the event"),
+            ("DELETE FROM usage_log WHERE position = $", "lacks the request"),
+            ("UPDATE usage_log SET position = 1 WHERE position = $", "has a row of no request at 1"),
+            ("UPDATE usage_log SET reversed = 5 WHERE position = $", "reverses other requests"),
+        ])
+    func usageLog(sql: String, detail: String) async throws {
+        let folder = try await Self.makeLedger()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let path = folder.appending(path: "ledger.sqlite").path
+        let queue = try DatabaseQueue(path: path)
+        // Bob's second charge: nothing of it was given back.
+        let position = try await queue.write { db in
+            let position = try #require(
+                try Int64.fetchOne(db, sql: "SELECT position FROM usage_log WHERE request = 'req_bob_2'"))
+            try db.execute(sql: sql.replacingOccurrences(of: "$", with: "\(position)"))
+            return position
+        }
+        try queue.close()
+        for jobs in [1, 2, 3] {
+            var options = Verification.Options()
+            options.jobs = jobs
+            let findings = try Verification.run(LedgerFile(path: path), options).findings
+            let found = findings.first { $0.detail.contains(detail) }
+            #expect(found?.check == .projection, "\(jobs): \(findings)")
+            if detail.contains("differs") || detail.contains("lacks") {
+                #expect(found?.position == position && found?.account == "bob", "\(jobs): \(findings)")
+            }
         }
     }
 
