@@ -108,7 +108,7 @@ extension Verification {
         }
         if indexEntries > 0 {
             lines.append(
-                "indexes     \(indexEntries) entries of those of events; those of the other tables by SQLite's own check"
+                "indexes     \(indexEntries) entries of those of events and usage log; the others by SQLite's own check"
             )
         }
         lines.append("head        \(head.position):\(head.hash)")
