@@ -3,12 +3,15 @@ import LedgerSQLite
 import Projections
 
 extension Verification {
-    /// Which rows of the usage log are not what the events lead to, where the digests of the two differ.
-    mutating func compareUsage(_ view: LedgerView) throws {
+    /// Which rows of the usage log are not what the events lead to: for where the two digests differ, or where there is none of the log.
+    mutating func compareUsage(_ view: LedgerView, hasDigest: Bool) throws {
         var problems: [Finding] = []
         func report(_ position: Int64, _ account: String?, _ detail: String) {
-            guard problems.count <= Self.findingLimit else { return }
-            problems.append(Finding(position: position, account: account, check: .projection, detail: detail))
+            if problems.count < Self.findingLimit {
+                problems.append(Finding(position: position, account: account, check: .projection, detail: detail))
+            } else {
+                unreported += 1
+            }
         }
         try view.scan { row, _ in
             guard row.position <= usageCheckpoint else { return false }
@@ -17,18 +20,15 @@ extension Verification {
             if let problem = try Self.problem(of: expected, view) {
                 report(row.position, expected.account.rawValue, problem)
             }
-            return problems.count <= Self.findingLimit
+            return true
         }
         try view.scanUsage(through: usageCheckpoint) { row in
-            // A later row is an event's of which there is none any more.
-            let event = problems.count <= Self.findingLimit ? try? view.event(at: row.position)?.event : nil
-            guard let event, UsageRow(event) != nil else {
-                return report(
-                    row.position, String(decoding: row.account, as: UTF8.self),
-                    "the usage log has a row of no request at \(row.position)")
-            }
+            if let event = try? view.event(at: row.position)?.event, UsageRow(event) != nil { return }
+            report(
+                row.position, String(decoding: row.account, as: UTF8.self),
+                "the usage log has a row of no request at \(row.position)")
         }
-        if problems.isEmpty {
+        if problems.isEmpty, hasDigest {
             add(.projection, [(nil, "the usage log does not have the rows that the events lead to")])
         }
         add(problems)

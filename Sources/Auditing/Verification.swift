@@ -115,7 +115,7 @@ public struct Verification: Sendable {
         let found = indexes.finish(byAccount: byAccount, byKey: byKey)
         add(found.findings)
         indexEntries = found.entries
-        if found.usage != usage { try compareUsage(view) }
+        if found.usage != usage { try compareUsage(view, hasDigest: found.usage != nil) }
         try verifyWhole(view, options, total: terms.head.position)
         try verifyTables(view)
         if options.dumpsProjections { projections = try view.projectionsHash() }
