@@ -244,7 +244,7 @@ public struct Exporter: Sendable {
 ///
 /// Only tables have parts that do not depend on what is before them; everything else is written by one.
 public enum ParallelExport {
-    /// Gives the pieces in order, each of `partEvents` events; `progress` is told the last position that was written, and the last there is.
+    /// Gives the pieces in order; each thread works at parts of `partEvents` events. `progress` is told the last position that was written, and the last there is.
     public static func run(
         _ file: LedgerFile, _ order: ExportOrder, jobs: Int, partEvents: Int64 = 20_000,
         write: ([UInt8]) throws -> Void,
@@ -269,12 +269,12 @@ public enum ParallelExport {
         }
         for (index, start) in starts.enumerated() {
             let lane = lanes[index % jobs]
-            let bytes = try lane.finish()
+            let pieces = try lane.finish()
             if index + jobs < starts.count {
                 let next = starts[index + jobs]
                 lane.begin(after: next, through: min(next + partEvents, last))
             }
-            try write(bytes)
+            for piece in pieces { try write(piece) }
             progress(min(start + partEvents, last), last)
         }
     }
@@ -282,7 +282,7 @@ public enum ParallelExport {
     /// One thread, and what it works at.
     private final class Lane: Sendable {
         private let queue = DispatchQueue(label: "replay.export", qos: .userInitiated)
-        private let result = Mutex<Result<[UInt8], any Error>>(.success([]))
+        private let result = Mutex<Result<[[UInt8]], any Error>>(.success([]))
         private let exporter: Mutex<Exporter>
 
         init(_ file: LedgerFile, _ table: EventTable, _ format: TableFormat) {
@@ -291,12 +291,12 @@ public enum ParallelExport {
 
         func begin(after first: Int64, through last: Int64) {
             queue.async { [self] in
-                let made = Result<[UInt8], any Error> {
+                let made = Result<[[UInt8]], any Error> {
                     try exporter.withLock { part in
                         part.begin(after: first, through: last)
-                        var bytes: [UInt8] = []
-                        while let piece = try part.next() { bytes += piece }
-                        return bytes
+                        var pieces: [[UInt8]] = []
+                        while let piece = try part.next() { pieces.append(piece) }
+                        return pieces
                     }
                 }
                 result.withLock { $0 = made }
@@ -304,7 +304,7 @@ public enum ParallelExport {
         }
 
         /// Waits for what was begun last.
-        func finish() throws -> [UInt8] {
+        func finish() throws -> [[UInt8]] {
             queue.sync {}
             return try result.withLock { result in
                 defer { result = .success([]) }
