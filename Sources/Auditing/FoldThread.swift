@@ -16,8 +16,8 @@ extension CanonicalEvents {
     var isFull: Bool { count >= Self.maximumRows || byteCount >= Self.maximumBytes }
 }
 
-/// What a verification is held against.
-struct AuditTerms: Sendable {
+/// The state of the ledger that is verified, which every thread keeps to, whatever a server appends meanwhile.
+struct AuditScope: Sendable {
     /// The end of the ledger, as it is verified.
     let head: LedgerHead
     /// How far the usage log has come.
@@ -56,12 +56,12 @@ final class FoldThread: Sendable {
     /// Whether there is no such thread: then the one that reads folds, too.
     private let isAlone: Bool
 
-    init(_ file: LedgerFile, _ terms: AuditTerms, snapshots: [AccountID: Int64], isAlone: Bool) throws {
+    init(_ file: LedgerFile, _ scope: AuditScope, snapshots: [AccountID: Int64], isAlone: Bool) throws {
         self.isAlone = isAlone
         // A connection of its own, for what is looked up. Its state of the database is no older than the reader's, and what is compared by
         // it never changes.
         let own = try LedgerFile(path: file.path)
-        state = Mutex(FoldState(own, terms, snapshots: snapshots))
+        state = Mutex(FoldState(own, scope, snapshots: snapshots))
     }
 
     /// Takes a batch, and gives an empty one for the next. Where there is no room, it waits.
@@ -96,7 +96,7 @@ final class FoldThread: Sendable {
 /// What the folding thread knows.
 private struct FoldState {
     private let file: LedgerFile
-    private let terms: AuditTerms
+    private let scope: AuditScope
     private let snapshots: [AccountID: Int64]
     private var auditor: Auditor
     private var result = FoldResult()
@@ -106,11 +106,11 @@ private struct FoldState {
     /// From this day on, and up to that of the last import, sums may go on.
     private let (lastDay, lastImportedDay): (Int64, Int64)
 
-    init(_ file: LedgerFile, _ terms: AuditTerms, snapshots: [AccountID: Int64]) {
+    init(_ file: LedgerFile, _ scope: AuditScope, snapshots: [AccountID: Int64]) {
         self.file = file
-        self.terms = terms
+        self.scope = scope
         self.snapshots = snapshots
-        (lastDay, lastImportedDay) = (terms.head.recordedAt.utcDay, terms.lastImportedDay ?? .min)
+        (lastDay, lastImportedDay) = (scope.head.recordedAt.utcDay, scope.lastImportedDay ?? .min)
         auditor = Auditor { request in (try? file.snapshot { $0.settlement(of: request) }) ?? nil }
     }
 
@@ -125,12 +125,12 @@ private struct FoldState {
                     detail: error.description))
             return
         }
-        if event.position <= terms.trusted {
+        if event.position <= scope.trusted {
             auditor.apply(event)
         } else if let finding = auditor.check(event) {
             report(finding)
         }
-        if event.position <= terms.usageCheckpoint { project(event) }
+        if event.position <= scope.usageCheckpoint { project(event) }
         if !snapshots.isEmpty { compareSnapshot(event) }
     }
 
@@ -149,7 +149,7 @@ private struct FoldState {
     /// Notes what the usage log must have of an event.
     private mutating func project(_ event: RecordedEvent) {
         if let row = UsageRow(event) {
-            result.usage.add(RowHash(row, terms.key))
+            result.usage.add(RowHash(row, scope.key))
             add(row)
         } else if case .chargeReversed(let reversal) = event.event {
             let sum = result.reversed[reversal.request.rawValue] ?? 0

@@ -9,7 +9,7 @@ import Synchronization
 /// has them out of order, tells other figures than the table, and nothing else notices.
 final class IndexAudit: Sendable {
     private let file: LedgerFile
-    private let terms: AuditTerms
+    private let scope: AuditScope
     private let queue = DispatchQueue(label: "replay.indexes", qos: .userInitiated)
     private let state = Mutex(State())
 
@@ -34,9 +34,9 @@ final class IndexAudit: Sendable {
     }
 
     /// Begins; on a thread of its own, where there may be one.
-    init(_ file: LedgerFile, _ terms: AuditTerms, isAlone: Bool) throws {
+    init(_ file: LedgerFile, _ scope: AuditScope, isAlone: Bool) throws {
         self.file = try LedgerFile(path: file.path)
-        self.terms = terms
+        self.scope = scope
         if isAlone { queue.sync { run() } } else { queue.async { self.run() } }
     }
 
@@ -46,10 +46,10 @@ final class IndexAudit: Sendable {
                 for index in LargeIndex.allCases where try view.hasIndex(index) {
                     // What a server has appended since is of another state.
                     try digest(
-                        view, index, through: index.table == "events" ? terms.head.position : terms.usageCheckpoint)
+                        view, index, through: index.table == "events" ? scope.head.position : scope.usageCheckpoint)
                 }
                 let isLogCovered = try view.hasIndex(.usageByRequest) && view.hasIndex(.usageByTime)
-                try digestUsage(view, through: terms.usageCheckpoint)
+                try digestUsage(view, through: scope.usageCheckpoint)
                 for table in try view.tables() where table != "events" && !(table == "usage_log" && isLogCovered) {
                     for problem in try view.integrityProblems(of: table) { report("the table '\(table)': \(problem)") }
                 }
@@ -65,7 +65,7 @@ final class IndexAudit: Sendable {
         var isInOrder = true
         try view.scan(index) { text, number, position in
             isInOrder = order.isNext(text, number, position) && isInOrder
-            if position <= last { digest.add(RowHash(text, number, position, terms.key)) }
+            if position <= last { digest.add(RowHash(text, number, position, scope.key)) }
         }
         let found = digest
         state.withLock { $0.indexes[index] = found }
@@ -77,9 +77,9 @@ final class IndexAudit: Sendable {
     private func digestUsage(_ view: LedgerView, through checkpoint: Int64) throws {
         var (rows, byRequest, byTime) = (RowDigest(), RowDigest(), RowDigest())
         try view.scanUsage(through: checkpoint) { row in
-            rows.add(RowHash(row, terms.key))
-            byRequest.add(RowHash(row.request, 0, row.position, terms.key))
-            byTime.add(RowHash(row.account, row.recordedAt, row.position, terms.key))
+            rows.add(RowHash(row, scope.key))
+            byRequest.add(RowHash(row.request, 0, row.position, scope.key))
+            byTime.add(RowHash(row.account, row.recordedAt, row.position, scope.key))
         }
         let found = (rows, byRequest, byTime)
         state.withLock { ($0.usage, $0.usageByRequest, $0.usageByTime) = found }

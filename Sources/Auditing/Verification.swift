@@ -52,7 +52,7 @@ public struct Verification: Sendable {
     public internal(set) var usageRows: Int64 = 0
     public internal(set) var usageCheckpoint: Int64 = 0
     public internal(set) var passes: [Pass] = []
-    /// How many entries of the events' indexes were held against the events.
+    /// How many entries of the indexes of events and usage log were held against the rows.
     public internal(set) var indexEntries: Int64 = 0
     /// How many sums of days the events lead to, and how many requests were reversed up to the usage log's checkpoint.
     private var usageDays: Int64 = 0
@@ -107,16 +107,16 @@ public struct Verification: Sendable {
         usageCheckpoint = try view.usageCheckpoint()
         let accounts = try view.accountCount()
         let turns = max(1, (accounts + Self.accountsAtOnce - 1) / Self.accountsAtOnce)
-        let terms = AuditTerms(
+        let scope = AuditScope(
             head: try view.head(), usageCheckpoint: usageCheckpoint, lastImportedDay: try view.lastImportedDay(),
             trusted: options.checkpoint?.size ?? 0, key: RowHash.Key())
-        let indexes = try IndexAudit(file, terms, isAlone: options.jobs == 1)
-        for turn in 0..<turns { try verify(view, file, turn: turn, of: turns, terms, options) }
+        let indexes = try IndexAudit(file, scope, isAlone: options.jobs == 1)
+        for turn in 0..<turns { try verify(view, file, turn: turn, of: turns, scope, options) }
         let found = indexes.finish(byAccount: byAccount, byKey: byKey)
         add(found.findings)
         indexEntries = found.entries
         if found.usage != usage { try compareUsage(view, hasDigest: found.usage != nil) }
-        try verifyWhole(view, options, total: terms.head.position)
+        try verifyWhole(view, options, total: scope.head.position)
         try verifyTables(view)
         if options.dumpsProjections { projections = try view.projectionsHash() }
     }
@@ -159,14 +159,14 @@ public struct Verification: Sendable {
 
     /// One reading of all events, for the accounts whose turn it is.
     private mutating func verify(
-        _ view: LedgerView, _ file: LedgerFile, turn: Int, of turns: Int, _ terms: AuditTerms, _ options: Options
+        _ view: LedgerView, _ file: LedgerFile, turn: Int, of turns: Int, _ scope: AuditScope, _ options: Options
     ) throws {
-        let total = terms.head.position
+        let total = scope.head.position
         let lanes = max(1, options.jobs - 1)
         let parts = (0..<lanes).map { Part(index: turn * lanes + $0, of: turns * lanes) }
         let folds = try parts.map { part in
             try FoldThread(
-                file, terms, snapshots: try view.snapshotVersions { part.contains($0) }, isAlone: options.jobs == 1)
+                file, scope, snapshots: try view.snapshotVersions { part.contains($0) }, isAlone: options.jobs == 1)
         }
         var batches = parts.map { _ in CanonicalEvents.batch() }
         var chain = ChainAuditor()
@@ -182,8 +182,8 @@ public struct Verification: Sendable {
                 let finding = chain.check(row, hash: hash, appendingTo: &batches[own ?? 0])
                 if let finding, chainFindings.count < Self.findingLimit { chainFindings.append(finding) }
                 tree?.append(chain.head)
-                byAccount.add(RowHash(row.account, row.version, row.position, terms.key))
-                byKey.add(RowHash(row.key, 0, row.position, terms.key))
+                byAccount.add(RowHash(row.account, row.version, row.position, scope.key))
+                byKey.add(RowHash(row.key, 0, row.position, scope.key))
                 if own == nil { batches[0].removeLast() }
             } else if let own {
                 batches[own].append(row, after: .genesis)
