@@ -211,6 +211,7 @@ public struct Exporter: Sendable {
             guard let entry = try entry(event, view) else { return }
             journal?.add(entry, of: event)
         case .rollForward:
+            if case .requestCharged(let charge) = event.event { forward.add(charge, recordedAt: event.recordedAt) }
             guard let entry = try entry(event, view) else { return }
             forward.add(entry, recordedAt: event.recordedAt)
         }

@@ -25,6 +25,8 @@ enum TermsFile {
     private static let rateNames = [
         "input_price_per_million", "output_price_per_million", "cached_price_per_million",
         "cache_write_price_per_million", "cache_write_1h_price_per_million",
+        "audio_input_price_per_million", "audio_cached_price_per_million", "audio_output_price_per_million",
+        "image_output_price_per_million",
     ]
 
     private static func price(_ object: JSONObject, _ place: String) throws -> Price {
@@ -52,7 +54,9 @@ enum TermsFile {
         let figures = try rateNames.map { try figure(object, $0, place) }
         guard let input = figures[0], let output = figures[1],
             let rates = TokenRates(
-                input: input, output: output, cached: figures[2], cacheWrite: figures[3], cacheWriteHour: figures[4])
+                input: input, output: output, cached: figures[2], cacheWrite: figures[3], cacheWriteHour: figures[4],
+                modal: ModalRates(
+                    audio: figures[5], audioCached: figures[6], audioOutput: figures[7], imageOutput: figures[8]))
         else { throw ValidationError("\(place) needs input_price_per_million and output_price_per_million") }
         return rates
     }

@@ -54,7 +54,7 @@ struct CycleTests {
         var ledger = try Self.ledger()
         try ledger.send(.grant("1"))
         try ledger.send(.hold(1, output: 1000))
-        try ledger.send(.charge(1, completion: 250_000))
+        try ledger.chargeBefore(1, completion: 250_000, allocations: [(2, "1")], shortfall: "4", balance: "-4")
         #expect(ledger.alice.balance == .of("-4"))
         ledger.now = Self.boundary(1)
         try ledger.send(.recordDue)

@@ -118,7 +118,28 @@ struct FixtureTests {
         try refunded.send(.refund("pay:1"))
         try refunded.send(.reverse(1))
         samples["charge_reversed.v2"] = refunded.events.last?.event.encoded()
+        samples.merge(try modalSamples()) { $1 }
         return samples
+    }
+
+    /// The events of a request with sound and pictures, at a price that has rates for them.
+    private static func modalSamples() throws -> [String: [UInt8]] {
+        var ledger = try TestLedger.standard()
+        let price = try ModalityTests.price()
+        try ledger.send(.setPrice(SetPrice(model: "up:model", price: price, actor: "test")))
+        try ledger.send(.grant("2"))
+        try ledger.send(
+            .placeHold(
+                PlaceHold(
+                    request: .number(1),
+                    origin: RequestOrigin(model: "up:model", keyID: "key", endpoint: "/v1/chat/completions"),
+                    promptBound: 100, outputPerChoice: 10, audioBound: 20, audioOutput: true)))
+        let modal = try #require(ModalTokens(audio: 19, audioCached: 4, audioOutput: 3, imageOutput: 2))
+        let usage = try #require(Usage(prompt: 90, cached: 5, completion: 9, modal: modal))
+        let report = UsageReport(usage: usage, flags: [.otherModel])
+        try ledger.send(.charge(ChargeRequest(request: .number(1), outcome: .finished, report: report)))
+        let modals = ledger.events.suffix(4).filter { !$0.event.type.hasPrefix("credits") }
+        return Dictionary(uniqueKeysWithValues: modals.map { ($0.event.type + "+modal", $0.event.encoded()) })
     }
 
     @Test("every type that is written has a fixture, and every fixture is read and written again as it is")

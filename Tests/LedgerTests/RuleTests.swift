@@ -18,37 +18,186 @@ struct BurnDownTests {
         var testDescription: String { "\(pool.rawValue) \(amount) \(days.map { "day \($0)" } ?? "never")" }
     }
 
-    /// Grants, in the order in which they are given; the credits charged; what is left of each; the shortfall.
-    static let table: [(given: [Given], charged: Int64, left: [String], shortfall: String)] = [
-        ([Given(.topup, "5")], 3, ["2"], "0"),
-        ([Given(.topup, "5")], 5, ["0"], "0"),
+    /// Grants, in the order in which they are given; the credits charged; what is left of each.
+    static let table: [(given: [Given], charged: Int64, left: [String])] = [
+        ([Given(.topup, "5")], 3, ["2"]),
+        ([Given(.topup, "5")], 5, ["0"]),
         // BONUS, then SUBSCRIPTION, then TOPUP, however they came.
-        ([Given(.topup, "5"), Given(.subscription, "5"), Given(.bonus, "5")], 7, ["5", "3", "0"], "0"),
+        ([Given(.topup, "5"), Given(.subscription, "5"), Given(.bonus, "5")], 7, ["5", "3", "0"]),
         // The earliest expiry first, never-expiring last.
-        ([Given(.bonus, "5"), Given(.bonus, "5", 9), Given(.bonus, "5", 3)], 6, ["5", "4", "0"], "0"),
+        ([Given(.bonus, "5"), Given(.bonus, "5", 9), Given(.bonus, "5", 3)], 6, ["5", "4", "0"]),
         // Of equals the one that was granted first.
-        ([Given(.bonus, "5", 3), Given(.bonus, "5", 3)], 6, ["0", "4"], "0"),
+        ([Given(.bonus, "5", 3), Given(.bonus, "5", 3)], 6, ["0", "4"]),
         // A later priority with an earlier expiry still waits.
-        ([Given(.subscription, "5", 1), Given(.bonus, "5")], 2, ["5", "3"], "0"),
-        // More than there is.
-        ([Given(.bonus, "1"), Given(.topup, "1")], 5, ["0", "0"], "3"),
-        ([], 4, [], "4"),
+        ([Given(.subscription, "5", 1), Given(.bonus, "5")], 2, ["5", "3"]),
     ]
 
     @Test("a charge is split by priority, then expiry, then age", arguments: table.indices)
     func order(row: Int) throws {
-        let (given, charged, left, shortfall) = Self.table[row]
+        let (given, charged, left) = Self.table[row]
         var ledger = try TestLedger.standard()
         for (index, grant) in given.enumerated() {
             try ledger.send(.grant(grant.amount, grant.pool, expires: grant.days.map { .days($0) }, key: "g\(index)"))
         }
-        // 1 credit is 50,000 output tokens at $2 per million; the hold is placed for none, the upstream overruns it.
-        try ledger.send(.hold(1, output: 0))
+        // 1 credit is 50,000 output tokens at $2 per million.
+        try ledger.send(.hold(1, output: charged * 50_000))
         try ledger.send(.charge(1, completion: charged * 50_000))
         let account = ledger.alice
         #expect(given.indices.map { account.grant(Int64($0) + 2)?.remaining } == left.map { Credits.of($0) })
-        #expect(account.debt == .of(shortfall))
         #expect(account.balance(at: ledger.now).nanos == account.balance.nanos)
+    }
+}
+
+@Suite("A charge is at most its hold")
+struct ChargeBoundTests {
+    @Test(
+        "what is reported beyond is recorded exactly, and is nobody's debt",
+        arguments: [
+            // output tokens held and reported; credits and excess
+            (50_000, 50_000, "1", "0"), (50_000, 49_999, "0.99998", "0"), (50_000, 50_001, "1", "0.00002"),
+            (0, 1, "0", "0.00002"), (0, 0, "0", "0"), (1, 1 << 31, "0.00002", "42949.67294"),
+        ] as [(Int64, Int64, String, String)])
+    func bounded(held: Int64, reported: Int64, credits: String, excess: String) throws {
+        var ledger = try TestLedger.standard()
+        try ledger.send(.grant("2"))
+        try ledger.send(.hold(1, output: held))
+        try ledger.send(.charge(1, completion: reported))
+        guard case .requestCharged(let charge)? = ledger.events.last?.event else {
+            Issue.record("it was not charged")
+            return
+        }
+        #expect(charge.credits == .of(credits))
+        #expect(charge.excess == .of(excess))
+        #expect(charge.costPicoUSD == Int128(reported) * 2_000_000, "the cost is recorded as it was reported")
+        #expect(charge.excessPicoUSD == Int128(max(0, reported - held)) * 2_000_000)
+        #expect(charge.shortfall == .zero)
+        #expect(ledger.events.last?.event.type == "request_charged.v2")
+        #expect(ledger.alice.balance.nanos == 2_000_000_000 - charge.credits.nanos)
+        #expect(ledger.alice.debt == .zero)
+    }
+
+    @Test("only a refund of what is held leads below zero")
+    func refunded() throws {
+        var ledger = try TestLedger.withoutBoundaries()
+        try ledger.send(.pay("pay:1", .credits(.of("5"), microUSD: 500_000)))
+        try ledger.send(.hold(1, output: 250_000))
+        try ledger.send(.refund("pay:1"))
+        #expect(ledger.alice.balance == .zero)
+        try ledger.send(.charge(1, completion: 400_000))
+        guard case .requestCharged(let charge)? = ledger.events.last?.event else {
+            Issue.record("it was not charged")
+            return
+        }
+        #expect((charge.credits, charge.excess, charge.shortfall) == (.of("5"), .of("3"), .of("5")))
+        #expect(ledger.alice.balance == .of("-5"))
+    }
+
+    @Test("a charge of before that rule is read, folded and audited by the rule of its time")
+    func before() throws {
+        var ledger = try TestLedger.standard()
+        try ledger.send(.grant("1"))
+        try ledger.send(.hold(1, output: 0))
+        // The auditor, which looks at it in there, takes it.
+        try ledger.chargeBefore(1, completion: 150_000, allocations: [(2, "1")], shortfall: "2", balance: "-2")
+        #expect(ledger.alice.debt == .of("2"))
+        #expect(ledger.alice.balance == .of("-2"))
+    }
+
+    @Test(
+        "an auditor finds a charge beyond its hold, and an excess that is another",
+        arguments: [
+            (#""credits":1000000000,"excess":1000000000"#, #""credits":2000000000,"excess":0"#),
+            (#""excess":1000000000"#, #""excess":0"#), (#""excess":1000000000"#, #""excess":1000000001"#),
+            (#""credits":1000000000,"excess":1000000000"#, #""credits":999999999,"excess":1000000001"#),
+        ])
+    func forged(what: String, with: String) throws {
+        var ledger = try TestLedger.standard()
+        try ledger.send(.grant("9"))
+        try ledger.send(.hold(1, output: 50_000))
+        try ledger.send(.charge(1, completion: 100_000))
+        var auditor = Auditor { _ in nil }
+        for event in ledger.events.dropLast() { #expect(auditor.check(event) == nil) }
+        let last = try #require(ledger.events.last)
+        let text = String(decoding: last.event.encoded(), as: UTF8.self)
+        #expect(text.contains(what))
+        let event = try LedgerEvent(type: last.event.type, data: Array(text.replacing(what, with: with).utf8))
+        let forged = RecordedEvent(
+            position: last.position, account: last.account, version: last.version, recordedAt: last.recordedAt,
+            effectiveAt: last.effectiveAt, key: last.key, event: event)
+        #expect(auditor.check(forged)?.check == .rule)
+    }
+}
+
+@Suite("What is no text")
+struct ModalityTests {
+    /// Text at 1 and 2, cached 0.5; sound at 10, cached 4, out 20; pictures out 30: micro-USD per million.
+    static func price() throws -> Price {
+        let modal = ModalRates(
+            audio: 10_000_000, audioCached: 4_000_000, audioOutput: 20_000_000, imageOutput: 30_000_000)
+        return try #require(
+            Price(rates: TokenRates(input: 1_000_000, output: 2_000_000, cached: 500_000, modal: modal)))
+    }
+
+    @Test(
+        "each token costs once, by what it is",
+        arguments: [
+            // prompt, cached, completion; sound, of it cached, sound out, pictures out; micro-USD
+            (100, 0, 10, 0, 0, 0, 0, 120), (100, 0, 0, 40, 0, 0, 0, 460), (100, 50, 0, 40, 30, 0, 0, 270),
+            (0, 0, 10, 0, 0, 4, 0, 92), (0, 0, 10, 0, 0, 4, 6, 260),
+            // More than there is of its class is that class and no more; of cached tokens that are not told apart, those of text come first.
+            (10, 0, 0, 99, 0, 0, 0, 100), (10, 4, 0, 99, 99, 0, 0, 22), (10, 10, 0, 10, 0, 0, 0, 5),
+            (0, 0, 3, 0, 0, 9, 9, 90),
+        ] as [(Int64, Int64, Int64, Int64, Int64, Int64, Int64, Int64)])
+    func cost(
+        prompt: Int64, cached: Int64, completion: Int64, audio: Int64, audioCached: Int64, audioOutput: Int64,
+        imageOutput: Int64, microUSD: Int64
+    ) throws {
+        let price = try Self.price()
+        let modal = try #require(
+            ModalTokens(audio: audio, audioCached: audioCached, audioOutput: audioOutput, imageOutput: imageOutput))
+        let usage = try #require(Usage(prompt: prompt, cached: cached, completion: completion, modal: modal))
+        #expect(price.cost(of: usage) == Int128(microUSD) * 1_000_000)
+        #expect(price.lines(of: usage).reduce(0) { $0 + $1.picoUSD } == price.cost(of: usage))
+        #expect(!price.lacksRates(for: usage))
+    }
+
+    @Test("without a rate it costs what text does, and that can be told")
+    func unpriced() throws {
+        let price = try #require(Price(input: 1_000_000, output: 2_000_000, cached: 500_000))
+        let modal = try #require(ModalTokens(audio: 5, audioCached: 2, audioOutput: 3, imageOutput: 4))
+        let usage = try #require(Usage(prompt: 10, cached: 4, completion: 9, modal: modal))
+        let plain = try #require(Usage(prompt: 10, cached: 4, completion: 9))
+        #expect(price.cost(of: usage) == price.cost(of: plain))
+        #expect(price.lacksRates(for: usage) && !price.lacksRates(for: plain))
+        #expect(price.lines(of: usage) == price.lines(of: plain))
+    }
+
+    @Test("the hold covers the dearest that was asked for", arguments: [0, 30, 100] as [Int64])
+    func held(audioBound: Int64) throws {
+        var ledger = try TestLedger.standard()
+        try ledger.send(.grant("9"))
+        try ledger.send(.setPrice(SetPrice(model: "up:model", price: try Self.price(), actor: "test")))
+        for (number, audioOutput) in [false, true].enumerated() {
+            try ledger.send(
+                .placeHold(
+                    PlaceHold(
+                        request: .number(number),
+                        origin: RequestOrigin(model: "up:model", keyID: nil, endpoint: "/v1/chat/completions"),
+                        promptBound: 100, outputPerChoice: 10, audioBound: audioBound, audioOutput: audioOutput)))
+            guard case .holdPlaced(let hold)? = ledger.events.last?.event else { continue }
+            // Pictures come unasked, and are the dearest that comes out.
+            let picoUSD = (100 - audioBound) * 1_000_000 + audioBound * 10_000_000 + 10 * 30_000_000
+            #expect(hold.amount.nanos == picoUSD / 100)
+        }
+        #expect(
+            refusal { () throws(Refusal) in
+                try ledger.send(
+                    .placeHold(
+                        PlaceHold(
+                            request: .number(9),
+                            origin: RequestOrigin(model: "up:model", keyID: nil, endpoint: "/v1/chat/completions"),
+                            promptBound: 100, outputPerChoice: 10, audioBound: 101)))
+            } == .boundOutOfRange)
     }
 }
 
@@ -125,7 +274,7 @@ struct DebtTests {
     func repaid(granted: String, debt: String, remaining: String) throws {
         var ledger = try TestLedger.standard()
         try ledger.send(.hold(1, output: 0))
-        try ledger.send(.charge(1, completion: 150_000))
+        try ledger.chargeBefore(1, completion: 150_000, shortfall: "3", balance: "-3")
         #expect(ledger.alice.debt == .of("3"))
         #expect(ledger.alice.balance == .of("-3"))
         try ledger.send(.grant(granted))
@@ -137,7 +286,7 @@ struct DebtTests {
     func admission() throws {
         var ledger = try TestLedger.standard()
         try ledger.send(.hold(1, output: 0))
-        try ledger.send(.charge(1, completion: 50_000))
+        try ledger.chargeBefore(1, completion: 50_000, shortfall: "1", balance: "-1")
         guard
             case .insufficientCredits(let shortage) = refusal({ () throws(Refusal) in
                 try ledger.send(.hold(2, output: 1))
@@ -256,9 +405,8 @@ struct AdmissionTests {
         #expect(refusal { () throws(Refusal) in try ledger.send(hold(.max)) } == .boundOutOfRange)
     }
 
-    /// An upstream that breaks its limit may use up what another request holds: then both are charged in full, and what no grant bears is
-    /// debt. The auditor, which looks at every event here, has nothing against it.
-    @Test("a charge above its hold may leave another's hold uncovered")
+    /// An upstream that breaks its limit uses up nothing of what another request holds.
+    @Test("a charge above its hold leaves another's hold covered")
     func overrun() throws {
         var ledger = try TestLedger.standard()
         try ledger.send(.grant("2"))
@@ -266,9 +414,9 @@ struct AdmissionTests {
         try ledger.send(.hold(2, output: 50_000))
         #expect(ledger.alice.available(at: ledger.now) == .zero)
         try ledger.send(.charge(1, completion: 80_000))
+        #expect(ledger.alice.available(at: ledger.now) == .zero)
         try ledger.send(.charge(2, completion: 50_000))
-        #expect(ledger.alice.balance == .of("-0.6"))
-        #expect(ledger.alice.debt == .of("0.6"))
+        #expect(ledger.alice.balance == .zero && ledger.alice.debt == .zero)
     }
 
     @Test("refusals come in their order of precedence")
@@ -390,7 +538,7 @@ struct CorrectionTests {
         var ledger = try TestLedger.withoutBoundaries()
         try ledger.send(.grant("1", .bonus, key: "g1"))
         try ledger.send(.hold(1, output: 0))
-        try ledger.send(.charge(1, completion: 250_000))
+        try ledger.chargeBefore(1, completion: 250_000, allocations: [(2, "1")], shortfall: "4", balance: "-4")
         #expect(ledger.alice.debt == .of("4"))
         try ledger.send(.grant("3", key: "g2"))
         #expect(ledger.alice.debt == .of("1"))

@@ -82,7 +82,31 @@ struct TestLedger {
     /// Appends an event that nobody decides any more: of an older version.
     mutating func record(_ draft: Draft, of id: AccountID) { _ = append(draft, to: id) }
 
+    /// Appends a charge as it was before a charge was at most its hold: the whole cost, what no grant could bear is debt.
+    mutating func chargeBefore(
+        _ number: Int, completion: Int64, allocations: [(grant: Int64, credits: String)] = [], shortfall: String,
+        balance: String
+    ) throws {
+        let request = RequestID.number(number)
+        let parts = allocations.map { "[\($0.grant),\(Credits.of($0.credits).nanos)]" }.joined(separator: ",")
+        let data = """
+            {"request":"\(request)","model":"up:model","key_id":"key-1","endpoint":"/v1/chat/completions",\
+            "outcome":"finished","prompt_tokens":0,"cached_tokens":0,"cache_write_tokens":0,"cache_write_1h_tokens":0,\
+            "completion_tokens":\(completion),"estimated":false,"price":{"version":1,"input":1000000,"output":2000000},\
+            "micro_credits_per_usd":10000000,"cost_pico_usd":\(completion * 2_000_000),"credits":\(completion * 20_000),\
+            "allocations":[\(parts)],"shortfall":\(Credits.of(shortfall).nanos),"balance":\(Credits.of(balance).nanos)}
+            """
+        let event = try LedgerEvent(type: "request_charged.v1", data: Array(data.utf8))
+        _ = append(event, key: "settle:\(request)", effectiveAt: now, to: .alice)
+    }
+
     private mutating func append(_ draft: Draft, to id: AccountID) -> RecordedEvent {
+        append(draft.event, key: draft.key, effectiveAt: draft.effectiveAt, to: id)
+    }
+
+    private mutating func append(
+        _ event: LedgerEvent, key: String, effectiveAt: Timestamp, to id: AccountID
+    ) -> RecordedEvent {
         let version: Int64
         switch id {
         case .prices: version = prices.version + 1
@@ -91,14 +115,14 @@ struct TestLedger {
         }
         let recorded = RecordedEvent(
             position: Int64(events.count) + 1, account: id, version: version, recordedAt: now,
-            effectiveAt: draft.effectiveAt, key: draft.key, event: draft.event)
-        #expect(byKey[draft.key] == nil, "the key '\(draft.key)' was used twice")
-        byKey[draft.key] = recorded
-        if case .requestCharged(let charge) = draft.event { settlements.byRequest[charge.request] = recorded }
+            effectiveAt: effectiveAt, key: key, event: event)
+        #expect(byKey[key] == nil, "the key '\(key)' was used twice")
+        byKey[key] = recorded
+        if case .requestCharged(let charge) = event { settlements.byRequest[charge.request] = recorded }
         switch id {
-        case .prices: prices.apply(draft.event, recordedAt: now)
-        case .plans: plans.apply(draft.event, effectiveAt: draft.effectiveAt)
-        default: accounts[id, default: Account(id: id)].apply(draft.event, effectiveAt: draft.effectiveAt)
+        case .prices: prices.apply(event, recordedAt: now)
+        case .plans: plans.apply(event, effectiveAt: effectiveAt)
+        default: accounts[id, default: Account(id: id)].apply(event, effectiveAt: effectiveAt)
         }
         events.append(recorded)
         let finding = auditor.check(recorded)

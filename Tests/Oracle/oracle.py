@@ -357,12 +357,16 @@ class Oracle:
     def on_hold_released(self, a: Account, at: int, data: dict, *_: Any) -> None:
         del a.holds[data["request"]]
 
-    def on_request_charged(self, a: Account, at: int, data: dict, *_: Any) -> None:
+    def on_request_charged(self, a: Account, at: int, data: dict, _: bool, event: dict) -> None:
         hold = a.holds.pop(data["request"])
         cost = self.cost(hold.price, data)
         demand(data["cost_pico_usd"], cost, "the cost")
         # Pico-USD at micro-credits a dollar: the one rounding, up.
         amount = credits(math.ceil(Fraction(cost * hold.rate, 10**9)))
+        if event["type"] != "request_charged.v1":
+            # What is beyond the hold is nobody's charge.
+            demand(data["excess"], nano(max(Fraction(0), amount - hold.amount)), "the excess")
+            amount = min(amount, hold.amount)
         demand(data["credits"], nano(amount), "the charge")
         parts, shortfall = a.burn(amount, hold.placed)
         demand((data["allocations"], data["shortfall"]), (pairs(parts), nano(shortfall)), "what the charge burns")
@@ -384,11 +388,21 @@ class Oracle:
         left -= write
         cached = min(data["cached_tokens"], left)
         left -= cached
-        base = rates["input"]
+        base, output = rates["input"], data["completion_tokens"]
+        # What is no text, of what is neither read from a cache nor written to one, of what is read, and of the output.
+        heard_cached = min(data.get("audio_cached_tokens", 0), cached)
+        heard = min(max(0, data.get("audio_tokens", 0) - data.get("audio_cached_tokens", 0)), left)
+        drawn = min(data.get("image_output_tokens", 0), output)
+        spoken = min(data.get("audio_output_tokens", 0), output - drawn)
+        cached_rate = rates.get("cached", base)
         return (
-            left * base + cached * rates.get("cached", base)
+            (left - heard) * base + heard * rates.get("audio_input", base)
+            + (cached - heard_cached) * cached_rate
+            + heard_cached * rates.get("audio_cached", rates.get("audio_input", cached_rate))
             + write * rates.get("cache_write", math.ceil(Fraction(5, 4) * base))
-            + hour * rates.get("cache_write_1h", 2 * base) + data["completion_tokens"] * rates["output"]
+            + hour * rates.get("cache_write_1h", 2 * base)
+            + (output - drawn - spoken) * rates["output"] + spoken * rates.get("audio_output", rates["output"])
+            + drawn * rates.get("image_output", rates["output"])
             + data.get("web_searches", 0) * price.get("web_search", 0) * 1000)
 
     def on_charge_reversed(self, a: Account, at: int, data: dict, *_: Any) -> None:

@@ -179,7 +179,8 @@ extension Account {
         let bounds = 0...Usage.maximumTokens
         guard bounds.contains(command.promptBound), bounds.contains(command.outputPerChoice),
             (1...1024).contains(command.choices), bounds.contains(command.wantedOutput),
-            (0...Usage.maximumSearches).contains(command.searchBound)
+            (0...Usage.maximumSearches).contains(command.searchBound),
+            (0...command.promptBound).contains(command.audioBound)
         else { throw .boundOutOfRange }
         if isBlocked { throw .accountBlocked }
         let inForce = context.prices.price(for: command.origin.model, at: context.now)
@@ -195,8 +196,10 @@ extension Account {
         let cap = scopes.isEmpty ? nil : tightestCap(scopes: scopes, in: context)
         let available = min(balance, cap?.left ?? balance)
         let estimate = Estimate(
-            price: priced.price, rate: rate, promptBound: command.promptBound, choices: command.choices,
-            searchBound: command.searchBound, writesCache: command.writesCache)
+            price: priced.price, rate: rate,
+            prompt: Estimate.Prompt(
+                bound: command.promptBound, audioBound: command.audioBound, writesCache: command.writesCache),
+            choices: command.choices, audioOutput: command.audioOutput, searchBound: command.searchBound)
         var output = command.outputPerChoice
         guard let wanted = estimate.credits(outputPerChoice: output) else { throw .amountOutOfRange }
         var amount = wanted
@@ -222,8 +225,9 @@ extension Account {
         let event = HoldPlaced(
             request: command.request, origin: command.origin, promptBound: command.promptBound,
             outputBound: output * command.choices, wantedOutput: command.wantedOutput,
-            searchBound: command.searchBound, writesCache: command.writesCache, priced: priced, rate: rate,
-            amount: amount, windows: scopes.isEmpty ? nil : countedWindows(scopes: scopes, in: context))
+            searchBound: command.searchBound, audioBound: command.audioBound, audioOutput: command.audioOutput,
+            writesCache: command.writesCache, priced: priced, rate: rate, amount: amount,
+            windows: scopes.isEmpty ? nil : countedWindows(scopes: scopes, in: context))
         return [Draft(event: .holdPlaced(event), key: Command.holdKey(command.request), effectiveAt: context.now)]
     }
 
@@ -238,12 +242,13 @@ extension Account {
     private func charge(_ command: ChargeRequest, at now: Timestamp) throws(Refusal) -> [Draft] {
         guard let hold = holds[command.request] else { throw .holdNotOpen(request: command.request) }
         let cost = hold.placed.priced.price.cost(of: command.report.usage)
-        guard let credits = hold.placed.rate.credits(forPicoUSD: cost) else { throw .amountOutOfRange }
+        guard let worth = hold.placed.rate.credits(forPicoUSD: cost) else { throw .amountOutOfRange }
+        let (credits, excess) = hold.placed.bounding(worth)
         let (allocations, shortfall) = burnDown(credits, admittedAt: hold.placedAt)
         guard debt.adding(shortfall) != nil else { throw .amountOutOfRange }
         let event = RequestCharged(
             request: command.request, origin: hold.placed.origin, outcome: command.outcome, report: command.report,
-            priced: hold.placed.priced, rate: hold.placed.rate, costPicoUSD: cost, credits: credits,
+            priced: hold.placed.priced, rate: hold.placed.rate, costPicoUSD: cost, credits: credits, excess: excess,
             allocations: allocations, shortfall: shortfall,
             balance: try postedBalance(changedBy: -Int128(credits.nanos)))
         return [Draft(event: .requestCharged(event), key: Command.settlementKey(command.request), effectiveAt: now)]
@@ -309,6 +314,15 @@ extension Command {
     }
 }
 
+extension HoldPlaced {
+    /// What is charged of a cost, in credits, and what is beyond the hold.
+    func bounding(_ worth: Credits) -> (credits: Credits, excess: Credits) {
+        let credits = min(worth, amount)
+        // Neither is negative.
+        return (credits, Credits(nanos: worth.nanos - credits.nanos))
+    }
+}
+
 /// What a request can cost at most, as a function of its output bound.
 struct Estimate {
     private let rate: CreditRate
@@ -317,16 +331,37 @@ struct Estimate {
     private let fixedCost: Int128
     private let outputRate: Int64
 
-    init(
-        price: Price, rate: CreditRate, promptBound: Int64, choices: Int64, searchBound: Int64, writesCache: Bool
-    ) {
+    /// What bounds the cost of a prompt.
+    struct Prompt {
+        let bound: Int64
+        /// Of it, what may be sound.
+        let audioBound: Int64
+        let writesCache: Bool
+    }
+
+    init(price: Price, rate: CreditRate, prompt: Prompt, choices: Int64, audioOutput: Bool, searchBound: Int64) {
         self.rate = rate
         self.choices = choices
-        let dearest = price.dearest(promptBound: promptBound, writesCache: writesCache)
+        let dearest = price.dearest(
+            promptBound: prompt.bound, writesCache: prompt.writesCache, audioOutput: audioOutput)
         outputRate = dearest.output
+        // An auditor may hand in bounds that nobody has checked.
         fixedCost =
-            Int128(promptBound) * Int128(dearest.input) + Int128(searchBound) * Int128(price.webSearch ?? 0) * 1000
+            (Int128(prompt.bound) - Int128(prompt.audioBound)) * Int128(dearest.input)
+            + Int128(prompt.audioBound) * Int128(dearest.audio)
+            + Int128(searchBound) * Int128(price.webSearch ?? 0) * 1000
     }
+
+    /// What a hold's own bounds cost at most, by other terms or by its own; its output bound is over all choices.
+    init(_ hold: HoldPlaced, price: Price, rate: CreditRate) {
+        self.init(
+            price: price, rate: rate,
+            prompt: Prompt(bound: hold.promptBound, audioBound: hold.audioBound, writesCache: hold.writesCache),
+            choices: 1, audioOutput: hold.audioOutput, searchBound: hold.searchBound)
+    }
+
+    /// The credits for all of a hold's bounds.
+    func wholeCredits(of hold: HoldPlaced) -> Credits? { credits(outputPerChoice: hold.outputBound) }
 
     /// The credits for the bounds and so many output tokens for each choice.
     func credits(outputPerChoice: Int64) -> Credits? {

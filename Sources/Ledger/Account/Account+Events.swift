@@ -120,6 +120,8 @@ public struct HoldPlaced: Hashable, Sendable {
         let outputBound: Int64
         let wantedOutput: Int64
         let searchBound: Int64
+        let audioBound: Int64
+        let audioOutput: Bool
         let writesCache: Bool
         let priced: PriceInForce
         let rate: CreditRate
@@ -129,14 +131,14 @@ public struct HoldPlaced: Hashable, Sendable {
 
     init(
         request: RequestID, origin: RequestOrigin, promptBound: Int64, outputBound: Int64, wantedOutput: Int64,
-        searchBound: Int64, writesCache: Bool, priced: PriceInForce, rate: CreditRate, amount: Credits,
-        windows: Windows?
+        searchBound: Int64, audioBound: Int64 = 0, audioOutput: Bool = false, writesCache: Bool, priced: PriceInForce,
+        rate: CreditRate, amount: Credits, windows: Windows?
     ) {
         parts = Shared(
             Parts(
                 request: request, origin: origin, promptBound: promptBound, outputBound: outputBound,
-                wantedOutput: wantedOutput, searchBound: searchBound, writesCache: writesCache, priced: priced,
-                rate: rate, amount: amount, windows: windows))
+                wantedOutput: wantedOutput, searchBound: searchBound, audioBound: audioBound, audioOutput: audioOutput,
+                writesCache: writesCache, priced: priced, rate: rate, amount: amount, windows: windows))
     }
 
     public var request: RequestID { parts.value.request }
@@ -149,6 +151,10 @@ public struct HoldPlaced: Hashable, Sendable {
     public var wantedOutput: Int64 { parts.value.wantedOutput }
     /// The bound on web searches that the hold covers.
     public var searchBound: Int64 { parts.value.searchBound }
+    /// The bound on prompt tokens of sound, which are part of ``promptBound`` and may be dearer.
+    public var audioBound: Int64 { parts.value.audioBound }
+    /// Whether the output may be sound, which may be dearer.
+    public var audioOutput: Bool { parts.value.audioOutput }
     /// Whether the request may write its prompt to a cache, which is dearer.
     public var writesCache: Bool { parts.value.writesCache }
     public var priced: PriceInForce { parts.value.priced }
@@ -216,6 +222,18 @@ public enum UsageFlag: String, Sendable, CaseIterable {
     case rejectedUsage = "rejected_usage"
     /// The provider says that it bills something else than what the usage costs here.
     case costMismatch = "cost_mismatch"
+    /// The usage costs more than was set aside: what is beyond is the operator's.
+    case beyondBound = "beyond_bound"
+    /// More prompt tokens were reported than the prompt, which is all text, has bytes.
+    case promptBeyondBytes = "prompt_beyond_bytes"
+    /// More output tokens were reported than were allowed.
+    case outputBeyondBound = "output_beyond_bound"
+    /// Another model answered than the one that was asked for.
+    case otherModel = "other_model"
+    /// Sound or pictures were used, for which the price has no rate: they are charged as text.
+    case unpricedModality = "unpriced_modality"
+    /// Searches were made, for which the price has no rate: they are not charged.
+    case unpricedSearch = "unpriced_search"
 }
 
 /// What was metered of a request: the numbers that are billed, and what the provider wrote.
@@ -260,6 +278,7 @@ public struct RequestCharged: Hashable, Sendable {
         let rate: CreditRate
         let costPicoUSD: Int128
         let credits: Credits
+        let excess: Credits?
         let allocations: [Allocation]
         let shortfall: Credits
         let balance: Credits
@@ -267,14 +286,14 @@ public struct RequestCharged: Hashable, Sendable {
 
     init(
         request: RequestID, origin: RequestOrigin, outcome: Outcome, report: UsageReport, priced: PriceInForce,
-        rate: CreditRate, costPicoUSD: Int128, credits: Credits, allocations: [Allocation], shortfall: Credits,
-        balance: Credits
+        rate: CreditRate, costPicoUSD: Int128, credits: Credits, excess: Credits?, allocations: [Allocation],
+        shortfall: Credits, balance: Credits
     ) {
         parts = Shared(
             Parts(
                 request: request, origin: origin, outcome: outcome, report: report, priced: priced, rate: rate,
-                costPicoUSD: costPicoUSD, credits: credits, allocations: allocations, shortfall: shortfall,
-                balance: balance))
+                costPicoUSD: costPicoUSD, credits: credits, excess: excess, allocations: allocations,
+                shortfall: shortfall, balance: balance))
     }
 
     public var request: RequestID { parts.value.request }
@@ -285,9 +304,17 @@ public struct RequestCharged: Hashable, Sendable {
     public var rate: CreditRate { parts.value.rate }
     /// The exact cost in pico-USD, before the one rounding.
     public var costPicoUSD: Int128 { parts.value.costPicoUSD }
+    /// What is charged: the cost in credits, and at most what was held.
     public var credits: Credits { parts.value.credits }
+    /// What the cost is beyond the hold, in credits: it is the operator's. nil in charges of before that rule (`request_charged.v1`), which bore it all.
+    public var excess: Credits? { parts.value.excess }
+    /// The part of the exact cost that is beyond the hold, in pico-USD.
+    public var excessPicoUSD: Int128 {
+        guard let excess, excess > .zero else { return 0 }
+        return costPicoUSD - rate.picoUSD(affordableWith: credits)
+    }
     public var allocations: [Allocation] { parts.value.allocations }
-    /// What no grant could bear: it becomes debt.
+    /// What no grant could bear: it becomes debt. Where the charge is at most its hold, that is only what a refund has taken meanwhile.
     public var shortfall: Credits { parts.value.shortfall }
     public var balance: Credits { parts.value.balance }
 }

@@ -131,6 +131,7 @@ public struct Command: Hashable, Sendable {
             return command.request == event.request && command.origin == event.origin
                 && command.promptBound == event.promptBound && command.wantedOutput == event.wantedOutput
                 && command.searchBound == event.searchBound && command.writesCache == event.writesCache
+                && command.audioBound == event.audioBound && command.audioOutput == event.audioOutput
         case (.releaseHold(let command), .holdReleased(let event)):
             return command.reason == event.reason && command.upstreamStatus == event.upstreamStatus
         case (.charge(let command), .requestCharged(let event)):
@@ -232,6 +233,10 @@ public struct PlaceHold: Hashable, Sendable {
     public let shrinkTo: Int64?
     /// The bound on web searches.
     public let searchBound: Int64
+    /// The bound on prompt tokens of sound, which are part of the prompt's.
+    public let audioBound: Int64
+    /// Whether the output may be sound.
+    public let audioOutput: Bool
     /// Whether the request may write its prompt to a cache.
     public let writesCache: Bool
     /// Whether the operator gives models away that have no price.
@@ -239,7 +244,8 @@ public struct PlaceHold: Hashable, Sendable {
 
     public init(
         request: RequestID, origin: RequestOrigin, promptBound: Int64, outputPerChoice: Int64, choices: Int64 = 1,
-        shrinkTo: Int64? = nil, searchBound: Int64 = 0, writesCache: Bool = false, allowUnpriced: Bool = false
+        shrinkTo: Int64? = nil, searchBound: Int64 = 0, audioBound: Int64 = 0, audioOutput: Bool = false,
+        writesCache: Bool = false, allowUnpriced: Bool = false
     ) {
         self.request = request
         self.origin = origin
@@ -248,6 +254,8 @@ public struct PlaceHold: Hashable, Sendable {
         self.choices = choices
         self.shrinkTo = shrinkTo
         self.searchBound = searchBound
+        self.audioBound = audioBound
+        self.audioOutput = audioOutput
         self.writesCache = writesCache
         self.allowUnpriced = allowUnpriced
     }

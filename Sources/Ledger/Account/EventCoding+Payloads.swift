@@ -50,6 +50,8 @@ extension HoldPlaced {
         json.field("output_bound", outputBound)
         json.field("wanted_output", wantedOutput)
         if searchBound > 0 { json.field("search_bound", searchBound) }
+        if audioBound > 0 { json.field("audio_bound", audioBound) }
+        if audioOutput { json.field("audio_output", true) }
         if writesCache { json.field("writes_cache", true) }
         json.encode("price", priced)
         json.field("micro_credits_per_usd", rate.microsPerUSD)
@@ -68,6 +70,8 @@ extension HoldPlaced {
             outputBound: try json.integer(field: "output_bound"),
             wantedOutput: try json.integer(field: "wanted_output"),
             searchBound: try json.optionalInteger(field: "search_bound") ?? 0,
+            audioBound: try json.optionalInteger(field: "audio_bound") ?? 0,
+            audioOutput: json.optionalField("audio_output") ? try json.bool() : false,
             writesCache: json.optionalField("writes_cache") ? try json.bool() : false,
             priced: try json.priceInForce("price"),
             rate: try json.rate(),
@@ -96,12 +100,14 @@ extension RequestCharged {
         json.field("micro_credits_per_usd", rate.microsPerUSD)
         json.field("cost_pico_usd", costPicoUSD)
         json.field("credits", credits.nanos)
+        if let excess { json.field("excess", excess.nanos) }
         json.encode("allocations", allocations)
         json.field("shortfall", shortfall.nanos)
         json.field("balance", balance.nanos)
     }
 
-    init(from json: inout JSONScanner) throws(JSONError) {
+    /// `isBounded`: whether the charge is at most its hold, as since `request_charged.v2`.
+    init(from json: inout JSONScanner, isBounded: Bool) throws(JSONError) {
         self.init(
             request: try json.value(field: "request", RequestID.init(rawValue:)),
             origin: try RequestOrigin(from: &json),
@@ -111,6 +117,7 @@ extension RequestCharged {
             rate: try json.rate(),
             costPicoUSD: try json.wideInteger(field: "cost_pico_usd"),
             credits: try json.credits("credits"),
+            excess: isBounded ? try json.credits("excess") : nil,
             allocations: try json.allocations("allocations"),
             shortfall: try json.credits("shortfall"),
             balance: try json.credits("balance"))
@@ -126,6 +133,7 @@ extension UsageReport {
         json.field("cache_write_1h_tokens", usage.cacheWriteHour)
         json.field("completion_tokens", usage.completion)
         if usage.searches > 0 { json.field("web_searches", usage.searches) }
+        if usage.modal != .none { usage.modal.encode(into: &json) }
         json.field("estimated", isEstimated)
         if !flags.isEmpty {
             json.name("flags")
@@ -148,7 +156,7 @@ extension UsageReport {
             cacheWrite: try json.integer(field: "cache_write_tokens"),
             cacheWriteHour: try json.integer(field: "cache_write_1h_tokens"),
             completion: try json.integer(field: "completion_tokens"),
-            searches: try json.optionalInteger(field: "web_searches") ?? 0)
+            searches: try json.optionalInteger(field: "web_searches") ?? 0, modal: try ModalTokens(from: &json))
         guard let usage else { throw JSONError(.invalidNumber, at: start) }
         self.usage = usage
         try json.field("estimated")
@@ -197,6 +205,46 @@ extension ChargeReversed {
     }
 }
 
+extension ModalTokens {
+    func encode(into json: inout JSONWriter) {
+        if audio > 0 { json.field("audio_tokens", audio) }
+        if audioCached > 0 { json.field("audio_cached_tokens", audioCached) }
+        if audioOutput > 0 { json.field("audio_output_tokens", audioOutput) }
+        if imageOutput > 0 { json.field("image_output_tokens", imageOutput) }
+    }
+
+    init(from json: inout JSONScanner) throws(JSONError) {
+        let start = json.offset
+        let tokens = ModalTokens(
+            audio: try json.optionalInteger(field: "audio_tokens") ?? 0,
+            audioCached: try json.optionalInteger(field: "audio_cached_tokens") ?? 0,
+            audioOutput: try json.optionalInteger(field: "audio_output_tokens") ?? 0,
+            imageOutput: try json.optionalInteger(field: "image_output_tokens") ?? 0)
+        guard let tokens else { throw JSONError(.invalidNumber, at: start) }
+        self = tokens
+    }
+}
+
+extension ModalRates {
+    func encode(into json: inout JSONWriter) {
+        json.optional("audio_input", audio)
+        json.optional("audio_cached", audioCached)
+        json.optional("audio_output", audioOutput)
+        json.optional("image_output", imageOutput)
+    }
+
+    init(from json: inout JSONScanner) throws(JSONError) {
+        let start = json.offset
+        let rates = ModalRates(
+            audio: try json.optionalInteger(field: "audio_input"),
+            audioCached: try json.optionalInteger(field: "audio_cached"),
+            audioOutput: try json.optionalInteger(field: "audio_output"),
+            imageOutput: try json.optionalInteger(field: "image_output"))
+        guard let rates else { throw JSONError(.invalidNumber, at: start) }
+        self = rates
+    }
+}
+
 extension TokenRates {
     func encode(into json: inout JSONWriter) {
         json.field("input", input)
@@ -204,6 +252,7 @@ extension TokenRates {
         json.optional("cached", cached)
         json.optional("cache_write", cacheWrite)
         json.optional("cache_write_1h", cacheWriteHour)
+        if modal != .none { modal.encode(into: &json) }
     }
 
     init(from json: inout JSONScanner) throws(JSONError) {
@@ -212,7 +261,7 @@ extension TokenRates {
             input: try json.integer(field: "input"), output: try json.integer(field: "output"),
             cached: try json.optionalInteger(field: "cached"),
             cacheWrite: try json.optionalInteger(field: "cache_write"),
-            cacheWriteHour: try json.optionalInteger(field: "cache_write_1h"))
+            cacheWriteHour: try json.optionalInteger(field: "cache_write_1h"), modal: try ModalRates(from: &json))
         guard let rates else { throw JSONError(.invalidNumber, at: start) }
         self = rates
     }

@@ -14,7 +14,7 @@ extension LedgerEvent {
         case .grantExpired: "grant_expired.v1"
         case .holdPlaced: "hold_placed.v1"
         case .holdReleased: "hold_released.v1"
-        case .requestCharged: "request_charged.v1"
+        case .requestCharged(let event): event.excess == nil ? "request_charged.v1" : "request_charged.v2"
         case .chargeReversed(let event): event.refundDebt.isEmpty ? "charge_reversed.v1" : "charge_reversed.v2"
         case .creditsWithdrawn: "credits_withdrawn.v1"
         case .usageImported: "usage_imported.v1"
@@ -99,10 +99,12 @@ extension LedgerEvent {
             // The two events of every request come first: they are nearly all there are.
             if name.equals(all, "hold_placed.v1") {
                 self = .holdPlaced(try HoldPlaced(from: &json))
-            } else if name.equals(all, "request_charged.v1") {
-                self = .requestCharged(try RequestCharged(from: &json))
+            } else if name.equals(all, "request_charged.v2") {
+                self = .requestCharged(try RequestCharged(from: &json, isBounded: true))
             } else if name.equals(all, "hold_released.v1") {
                 self = .holdReleased(try HoldReleased(from: &json))
+            } else if name.equals(all, "request_charged.v1") {
+                self = .requestCharged(try RequestCharged(from: &json, isBounded: false))
             } else if name.equals(all, "credits_granted.v1") {
                 self = .creditsGranted(try CreditsGranted(from: &json))
             } else if name.equals(all, "grant_expired.v1") {

@@ -312,11 +312,10 @@ private struct AuditRules {
         let given = inForce ?? PriceInForce(version: 0, price: .free)
         if event.priced != given { return "the price is not the one in force" }
         if event.searchBound > 0, given.price.webSearch == nil { return "searches were admitted that have no price" }
-        let estimate = Estimate(
-            price: given.price, rate: event.rate, promptBound: event.promptBound, choices: 1,
-            searchBound: event.searchBound, writesCache: event.writesCache)
+        if !(0...max(0, event.promptBound)).contains(event.audioBound) { return "its bound of sound is none" }
+        let estimate = Estimate(event, price: given.price, rate: event.rate)
         if event.outputBound > event.wantedOutput { return "more output was held than was asked for" }
-        if estimate.credits(outputPerChoice: event.outputBound) != event.amount {
+        if estimate.wholeCredits(of: event) != event.amount {
             return "the bounds give another amount"
         }
         if event.amount > account.available(at: recorded.recordedAt) { return "more was held than was available" }
@@ -335,7 +334,11 @@ private struct AuditRules {
         }
         let cost = event.priced.price.cost(of: event.report.usage)
         if cost != event.costPicoUSD { return "the usage costs \(cost) pico-USD, not \(event.costPicoUSD)" }
-        if event.rate.credits(forPicoUSD: cost) != event.credits { return "the cost gives other credits" }
+        guard let worth = event.rate.credits(forPicoUSD: cost) else { return "the cost gives no credits" }
+        // Before there was the rule that a charge is at most its hold, it was not followed.
+        let bounded = placed.bounding(worth)
+        if event.credits != (event.excess == nil ? worth : bounded.credits) { return "the cost gives other credits" }
+        if let excess = event.excess, excess != bounded.excess { return "the cost gives another excess" }
         let burnt = account.burnDown(event.credits, admittedAt: hold.placedAt)
         if burnt.allocations != event.allocations || burnt.shortfall != event.shortfall {
             return "the burn-down order gives other allocations"

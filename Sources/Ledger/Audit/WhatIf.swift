@@ -270,15 +270,26 @@ public struct WhatIf: Sendable {
         let rate = state.would.holds[event.request]?.placed.rate ?? event.rate
         // The rate is that of the plan at admission: where the plan is another, so is the rate.
         let applied = plans.isEmpty ? rate : state.would.rate
-        guard let credits = applied.credits(forPicoUSD: cost) else { return }
+        guard let worth = applied.credits(forPicoUSD: cost) else { return }
+        let (credits, excess) = Self.bounded(worth, event, price, applied, state.would.holds[event.request]?.placed)
         let admitted = state.would.holds[event.request]?.placedAt ?? recorded.recordedAt
         let (parts, shortfall) = state.would.burnDown(credits, admittedAt: admitted)
         let charge = RequestCharged(
             request: event.request, origin: event.origin, outcome: event.outcome, report: event.report,
             priced: PriceInForce(version: event.priced.version, price: price), rate: applied, costPicoUSD: cost,
-            credits: credits, allocations: parts, shortfall: shortfall, balance: event.balance)
+            credits: credits, excess: excess, allocations: parts, shortfall: shortfall, balance: event.balance)
         if reversed.contains(event.request) { state.charges[event.request] = (event.credits, charge) }
         apply(.requestCharged(charge), at: recorded.effectiveAt, &state)
+    }
+
+    /// What is charged of a cost under other terms, and what is beyond what they would have held for the same bounds.
+    private static func bounded(
+        _ worth: Credits, _ event: RequestCharged, _ price: Price, _ rate: CreditRate, _ hold: HoldPlaced?
+    ) -> (credits: Credits, excess: Credits?) {
+        guard event.excess != nil, let hold, let held = Estimate(hold, price: price, rate: rate).wholeCredits(of: hold)
+        else { return (worth, event.excess) }
+        let credits = min(worth, held)
+        return (credits, Credits(nanos: worth.nanos - credits.nanos))
     }
 
     private mutating func reverse(_ event: ChargeReversed, _ recorded: RecordedEvent, _ state: inout State) {

@@ -10,6 +10,12 @@ public struct CostLine: Hashable, Sendable {
         /// Prompt tokens that were written to a one-hour cache.
         case cacheWriteHour = "cache_write_1h"
         case completion
+        /// Prompt tokens of sound, and those that were read from a cache.
+        case audio
+        case audioCached = "audio_cached"
+        /// Output tokens of sound and of pictures.
+        case audioOutput = "audio_output"
+        case imageOutput = "image_output"
         case search
     }
 
@@ -26,13 +32,23 @@ extension Price {
     /// The parts that ``cost(of:)`` is the sum of, without those of which there is none.
     public func lines(of usage: Usage) -> [CostLine] {
         let rates = ratesApplied(to: usage)
+        // What costs as much as text of its class is one line with it.
+        let audio = rates.billedAudio == rates.input ? 0 : usage.billedAudio
+        let audioCached = rates.billedAudioCached == rates.billedCached ? 0 : usage.billedAudioCached
+        let audioOutput = rates.billedAudioOutput == rates.output ? 0 : usage.billedAudioOutput
+        let imageOutput = rates.billedImageOutput == rates.output ? 0 : usage.billedImageOutput
         let lines = [
-            CostLine(kind: .prompt, count: usage.standard, picoUSDEach: rates.input),
-            CostLine(kind: .cached, count: usage.billedCached, picoUSDEach: rates.cached ?? rates.input),
+            CostLine(kind: .prompt, count: usage.standard - audio, picoUSDEach: rates.input),
+            CostLine(kind: .audio, count: audio, picoUSDEach: rates.billedAudio),
+            CostLine(kind: .cached, count: usage.billedCached - audioCached, picoUSDEach: rates.billedCached),
+            CostLine(kind: .audioCached, count: audioCached, picoUSDEach: rates.billedAudioCached),
             CostLine(kind: .cacheWrite, count: usage.billedCacheWrite, picoUSDEach: rates.billedCacheWrite),
             CostLine(
                 kind: .cacheWriteHour, count: usage.billedCacheWriteHour, picoUSDEach: rates.billedCacheWriteHour),
-            CostLine(kind: .completion, count: usage.completion, picoUSDEach: rates.output),
+            CostLine(
+                kind: .completion, count: usage.completion - audioOutput - imageOutput, picoUSDEach: rates.output),
+            CostLine(kind: .audioOutput, count: audioOutput, picoUSDEach: rates.billedAudioOutput),
+            CostLine(kind: .imageOutput, count: imageOutput, picoUSDEach: rates.billedImageOutput),
             // No price of a search is above 10^10 micro-USD per thousand.
             CostLine(kind: .search, count: usage.searches, picoUSDEach: (webSearch ?? 0) * 1000),
         ]

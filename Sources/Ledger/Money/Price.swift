@@ -10,20 +10,24 @@ public struct TokenRates: Hashable, Sendable {
     public let cacheWrite: Int64?
     /// Prompt tokens written to a one-hour cache; absent: twice ``input``.
     public let cacheWriteHour: Int64?
+    /// What is no text, where it has a price of its own.
+    public let modal: ModalRates
 
     /// Rates of these figures, or nil where one is negative or above ``Price/maximum``.
     public init?(
-        input: Int64, output: Int64, cached: Int64? = nil, cacheWrite: Int64? = nil, cacheWriteHour: Int64? = nil
+        input: Int64, output: Int64, cached: Int64? = nil, cacheWrite: Int64? = nil, cacheWriteHour: Int64? = nil,
+        modal: ModalRates? = ModalRates.none
     ) {
         let accepted = 0...Price.maximum
         guard accepted.contains(input), accepted.contains(output), accepted.contains(cached ?? 0),
-            accepted.contains(cacheWrite ?? 0), accepted.contains(cacheWriteHour ?? 0)
+            accepted.contains(cacheWrite ?? 0), accepted.contains(cacheWriteHour ?? 0), let modal
         else { return nil }
         self.input = input
         self.output = output
         self.cached = cached
         self.cacheWrite = cacheWrite
         self.cacheWriteHour = cacheWriteHour
+        self.modal = modal
     }
 
     private init() {
@@ -32,6 +36,7 @@ public struct TokenRates: Hashable, Sendable {
         cached = nil
         cacheWrite = nil
         cacheWriteHour = nil
+        modal = .none
     }
 
     static let free = TokenRates()
@@ -39,12 +44,25 @@ public struct TokenRates: Hashable, Sendable {
     /// Σ tokens × rate, in pico-USD.
     func cost(of usage: Usage) -> Int128 {
         var cost = Int128(usage.standard) * Int128(input)
-        cost += Int128(usage.billedCached) * Int128(cached ?? input)
+        cost += Int128(usage.billedCached) * Int128(billedCached)
         cost += Int128(usage.billedCacheWrite) * Int128(billedCacheWrite)
         cost += Int128(usage.billedCacheWriteHour) * Int128(billedCacheWriteHour)
         cost += Int128(usage.completion) * Int128(output)
+        guard modal != .none, usage.modal != .none else { return cost }
+        // What the parts that are no text cost beside, or less than, text.
+        cost += Int128(usage.billedAudio) * Int128(billedAudio - input)
+        cost += Int128(usage.billedAudioCached) * Int128(billedAudioCached - billedCached)
+        cost += Int128(usage.billedAudioOutput) * Int128(billedAudioOutput - output)
+        cost += Int128(usage.billedImageOutput) * Int128(billedImageOutput - output)
         return cost
     }
+
+    var billedCached: Int64 { cached ?? input }
+    var billedAudio: Int64 { modal.audio ?? input }
+    /// As ``cached`` for text: without a price of its own, sound from a cache costs what other sound does.
+    var billedAudioCached: Int64 { modal.audioCached ?? modal.audio ?? billedCached }
+    var billedAudioOutput: Int64 { modal.audioOutput ?? output }
+    var billedImageOutput: Int64 { modal.imageOutput ?? output }
 
     var billedCacheWrite: Int64 { cacheWrite ?? (input * 5 + 3) / 4 }
     var billedCacheWriteHour: Int64 { cacheWriteHour ?? input * 2 }
@@ -55,6 +73,50 @@ public struct TokenRates: Hashable, Sendable {
             writesCache ? max(billedCacheWrite, billedCacheWriteHour) : max(cacheWrite ?? 0, cacheWriteHour ?? 0)
         return max(input, cached ?? 0, writes)
     }
+
+    /// The dearest that a token of sound in a prompt can become.
+    func dearestAudio(writesCache: Bool) -> Int64 {
+        max(dearestInput(writesCache: writesCache), billedAudio, billedAudioCached)
+    }
+
+    /// The dearest that an output token can become: pictures come unasked from models that make them, sound does not.
+    func dearestOutput(mayBeAudio: Bool) -> Int64 {
+        max(output, modal.imageOutput ?? 0, mayBeAudio ? modal.audioOutput ?? 0 : 0)
+    }
+}
+
+/// What tokens that are no text cost, in the unit of ``TokenRates``; absent: as text of their class.
+public struct ModalRates: Hashable, Sendable {
+    /// Prompt tokens of sound.
+    public let audio: Int64?
+    /// Prompt tokens of sound read from a cache; absent: as ``audio``, and where that is absent too, as cached text.
+    public let audioCached: Int64?
+    /// Output tokens of sound.
+    public let audioOutput: Int64?
+    /// Output tokens of pictures.
+    public let imageOutput: Int64?
+
+    /// Rates of these figures, or nil where one is negative or above ``Price/maximum``.
+    public init?(audio: Int64? = nil, audioCached: Int64? = nil, audioOutput: Int64? = nil, imageOutput: Int64? = nil) {
+        let accepted = 0...Price.maximum
+        guard accepted.contains(audio ?? 0), accepted.contains(audioCached ?? 0), accepted.contains(audioOutput ?? 0),
+            accepted.contains(imageOutput ?? 0)
+        else { return nil }
+        self.audio = audio
+        self.audioCached = audioCached
+        self.audioOutput = audioOutput
+        self.imageOutput = imageOutput
+    }
+
+    private init() {
+        audio = nil
+        audioCached = nil
+        audioOutput = nil
+        imageOutput = nil
+    }
+
+    /// Everything costs what text does.
+    public static let none = ModalRates()
 }
 
 /// What a model costs: its tokens, dearer ones for long prompts, and web searches.
@@ -126,14 +188,27 @@ public struct Price: Hashable, Sendable {
         return ratesApplied(to: usage).cost(of: usage) + Int128(usage.searches) * Int128(webSearch ?? 0) * 1000
     }
 
-    /// The dearest that a token of a prompt of at most so many tokens, and one of its output, can become.
-    func dearest(promptBound: Int64, writesCache: Bool) -> (input: Int64, output: Int64) {
-        let input = rates.dearestInput(writesCache: writesCache)
-        guard let longContext, promptBound > longContext.above else { return (input, rates.output) }
-        return (
-            max(input, longContext.rates.dearestInput(writesCache: writesCache)),
-            max(rates.output, longContext.rates.output)
-        )
+    /// The dearest that a token can become: of text in a prompt of at most so many tokens, of sound in it, and of its output.
+    func dearest(
+        promptBound: Int64, writesCache: Bool, audioOutput: Bool
+    ) -> (input: Int64, audio: Int64, output: Int64) {
+        let tiers = longContext.flatMap { promptBound > $0.above ? [rates, $0.rates] : nil } ?? [rates]
+        return tiers.reduce((input: 0, audio: 0, output: 0)) { dearest, rates in
+            (
+                max(dearest.input, rates.dearestInput(writesCache: writesCache)),
+                max(dearest.audio, rates.dearestAudio(writesCache: writesCache)),
+                max(dearest.output, rates.dearestOutput(mayBeAudio: audioOutput))
+            )
+        }
+    }
+
+    /// Whether tokens that are no text were used for which the rates that apply have no price of their own.
+    public func lacksRates(for usage: Usage) -> Bool {
+        let rates = ratesApplied(to: usage).modal
+        return usage.billedAudio > 0 && rates.audio == nil
+            || usage.billedAudioCached > 0 && rates.audioCached == nil && rates.audio == nil
+            || usage.billedAudioOutput > 0 && rates.audioOutput == nil
+            || usage.billedImageOutput > 0 && rates.imageOutput == nil
     }
 }
 

@@ -20,13 +20,15 @@ public struct Usage: Hashable, Sendable {
     public let completion: Int64
     /// Web searches, or sources that a search used: whatever the provider counts and bills.
     public let searches: Int64
+    /// The tokens that are no text, as far as a price may tell them apart.
+    public let modal: ModalTokens
 
     /// Usage of these counts, or nil where one is negative or beyond ``maximumTokens`` (or ``maximumSearches``).
     ///
     /// More cached than prompt tokens is what a provider really reported: it is kept as it is, and ``standard`` is clamped at 0.
     public init?(
         prompt: Int64, cached: Int64 = 0, cacheWrite: Int64 = 0, cacheWriteHour: Int64 = 0, completion: Int64,
-        searches: Int64 = 0
+        searches: Int64 = 0, modal: ModalTokens = .none
     ) {
         let believed = 0...Self.maximumTokens
         guard believed.contains(prompt), believed.contains(cached), believed.contains(cacheWrite),
@@ -39,6 +41,7 @@ public struct Usage: Hashable, Sendable {
         self.cacheWriteHour = cacheWriteHour
         self.completion = completion
         self.searches = searches
+        self.modal = modal
     }
 
     private init() {
@@ -48,6 +51,7 @@ public struct Usage: Hashable, Sendable {
         cacheWriteHour = 0
         completion = 0
         searches = 0
+        modal = .none
     }
 
     /// Nothing at all.
@@ -65,11 +69,60 @@ public struct Usage: Hashable, Sendable {
     /// Prompt tokens read from a cache, as billed.
     public var billedCached: Int64 { min(cached, prompt - billedCacheWriteHour - billedCacheWrite) }
 
-    /// Prompt tokens at the ordinary input price.
+    /// Prompt tokens that are neither read from a cache nor written to one.
     public var standard: Int64 { prompt - billedCacheWriteHour - billedCacheWrite - billedCached }
+
+    // Of each class, no more can be sound or pictures than the class has.
+
+    /// Of ``billedCached``, sound.
+    public var billedAudioCached: Int64 { min(modal.audioCached, billedCached) }
+
+    /// Of ``standard``, sound. Where a provider does not say which of the cached tokens were sound, they count as text as far as there is text: what
+    /// is left of the prompt is then the dearer of the two.
+    public var billedAudio: Int64 { min(modal.audio - min(modal.audioCached, modal.audio), standard) }
+
+    /// Of ``completion``, pictures.
+    public var billedImageOutput: Int64 { min(modal.imageOutput, completion) }
+
+    /// Of ``completion``, sound.
+    public var billedAudioOutput: Int64 { min(modal.audioOutput, completion - billedImageOutput) }
 
     /// Whether nothing was used at all.
     public var isZero: Bool {
         prompt == 0 && cached == 0 && cacheWrite == 0 && cacheWriteHour == 0 && completion == 0 && searches == 0
     }
+}
+
+/// Tokens that are no text, each part of a class of ``Usage``: a price may have rates of their own for them.
+public struct ModalTokens: Hashable, Sendable {
+    /// Prompt tokens of sound, those from a cache included.
+    public let audio: Int64
+    /// Of them, those that were read from a cache.
+    public let audioCached: Int64
+    /// Output tokens of sound.
+    public let audioOutput: Int64
+    /// Output tokens of pictures.
+    public let imageOutput: Int64
+
+    /// Tokens of these counts, or nil where one is negative or beyond ``Usage/maximumTokens``.
+    public init?(audio: Int64 = 0, audioCached: Int64 = 0, audioOutput: Int64 = 0, imageOutput: Int64 = 0) {
+        let believed = 0...Usage.maximumTokens
+        guard believed.contains(audio), believed.contains(audioCached), believed.contains(audioOutput),
+            believed.contains(imageOutput)
+        else { return nil }
+        self.audio = audio
+        self.audioCached = audioCached
+        self.audioOutput = audioOutput
+        self.imageOutput = imageOutput
+    }
+
+    private init() {
+        audio = 0
+        audioCached = 0
+        audioOutput = 0
+        imageOutput = 0
+    }
+
+    /// All is text.
+    public static let none = ModalTokens()
 }

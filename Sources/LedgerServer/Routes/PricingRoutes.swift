@@ -54,7 +54,12 @@ struct PricingRoutes: Sendable {
         let rates = TokenRates(
             input: input, output: output, cached: try figure("cached_price_per_million", fields),
             cacheWrite: try figure("cache_write_price_per_million", fields),
-            cacheWriteHour: try figure("cache_write_1h_price_per_million", fields))
+            cacheWriteHour: try figure("cache_write_1h_price_per_million", fields),
+            modal: ModalRates(
+                audio: try figure("audio_input_price_per_million", fields),
+                audioCached: try figure("audio_cached_price_per_million", fields),
+                audioOutput: try figure("audio_output_price_per_million", fields),
+                imageOutput: try figure("image_output_price_per_million", fields)))
         guard let rates else { throw GatewayError.missing("input_price_per_million") }
         return rates
     }
@@ -128,6 +133,10 @@ extension PriceBook {
             // The contract knows no more: what it does not know is shown where it was set.
             if let write = rates.cacheWrite { usd("cache_write_price_per_million", write) }
             if let write = rates.cacheWriteHour { usd("cache_write_1h_price_per_million", write) }
+            if let audio = rates.modal.audio { usd("audio_input_price_per_million", audio) }
+            if let cached = rates.modal.audioCached { usd("audio_cached_price_per_million", cached) }
+            if let output = rates.modal.audioOutput { usd("audio_output_price_per_million", output) }
+            if let output = rates.modal.imageOutput { usd("image_output_price_per_million", output) }
         }
         tokens(price.rates)
         if let search = price.webSearch { usd("web_search_price_per_thousand", search) }

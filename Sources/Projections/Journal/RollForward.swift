@@ -47,6 +47,17 @@ public struct RollForward: Sendable {
         /// Micro-USD that came in, and that went back.
         public fileprivate(set) var received: Int128 = 0
         public fileprivate(set) var returned: Int128 = 0
+        /// What requests cost, by model.
+        public fileprivate(set) var costs: [String: Cost] = [:]
+    }
+
+    /// What the requests of a model cost at its prices, in pico-USD.
+    public struct Cost: Hashable, Sendable {
+        /// All that providers reported.
+        public fileprivate(set) var picoUSD: Int128 = 0
+        /// What of it was beyond what was held, and so is the operator's.
+        public fileprivate(set) var excessPicoUSD: Int128 = 0
+        public fileprivate(set) var excessCredits: Int128 = 0
     }
 
     /// The months of the period, in order.
@@ -69,6 +80,17 @@ public struct RollForward: Sendable {
         }
     }
 
+    /// Adds what a request cost. Months must not go back.
+    public mutating func add(_ charge: RequestCharged, recordedAt: Timestamp) {
+        guard charge.costPicoUSD > 0 else { return }
+        reach(Month(day: recordedAt.utcDay))
+        var cost = spans[spans.count - 1].costs[charge.origin.model] ?? Cost()
+        cost.picoUSD += charge.costPicoUSD
+        cost.excessPicoUSD += charge.excessPicoUSD
+        cost.excessCredits += Int128((charge.excess ?? .zero).nanos)
+        spans[spans.count - 1].costs[charge.origin.model] = cost
+    }
+
     /// Adds an entry. Months must not go back.
     public mutating func add(_ entry: JournalEntry, recordedAt: Timestamp) {
         reach(Month(day: recordedAt.utcDay))
@@ -89,10 +111,15 @@ public struct RollForward: Sendable {
 
     public static let columns = [
         TableColumn("month", "the month, in UTC"),
-        TableColumn("line", "opening, what moved (\(movements.map(\.rawValue).joined(separator: ", "))), closing"),
+        TableColumn(
+            "line",
+            "opening, what moved (\(movements.map(\.rawValue).joined(separator: ", "))), closing; then by model what requests cost (cost), and what of it was beyond what was held and so is the operator's (excess)"
+        ),
         TableColumn("paid", "credits that were paid for"), TableColumn("promotional", "credits that were given away"),
         TableColumn("owed", "what customers owe, below zero"), TableColumn("total", "the sum of the three"),
-        TableColumn("usd", "money that came in (sold) or went back (refunded), in USD"),
+        TableColumn(
+            "usd", "money that came in (sold) or went back (refunded), and what requests cost (below zero), in USD"),
+        TableColumn("model", "the model, of the lines of costs"),
     ]
 
     /// Writes all months as a table.
@@ -105,6 +132,16 @@ public struct RollForward: Sendable {
                     table.decimal(amount, fractionDigits: 9)
                 }
                 table.decimal(microUSD, fractionDigits: 6)
+                table.text(nil)
+                table.endRow()
+            }
+            func cost(_ name: String, _ model: String, _ picoUSD: Int128, credits: Int128?) {
+                table.word(span.month.description)
+                table.word(name)
+                for _ in 0..<3 { table.decimal(nil, fractionDigits: 9) }
+                table.decimal(credits, fractionDigits: 9)
+                table.decimal(-picoUSD, fractionDigits: 12)
+                table.text(model)
                 table.endRow()
             }
             line("opening", span.opening)
@@ -113,6 +150,10 @@ public struct RollForward: Sendable {
                 line(kind.rawValue, span.lines[kind] ?? Amounts(), usd)
             }
             line("closing", span.closing)
+            for (model, sum) in span.costs.sorted(by: { $0.key < $1.key }) {
+                cost("cost", model, sum.picoUSD, credits: nil)
+                if sum.excessPicoUSD > 0 { cost("excess", model, sum.excessPicoUSD, credits: sum.excessCredits) }
+            }
         }
     }
 }

@@ -63,7 +63,9 @@ public struct ChargeExplanation: Sendable {
     public var exactCredits: Int128 { charge.rate.exactCredits(forPicoUSD: charge.costPicoUSD) }
 
     /// What the rounding added, in 10⁻¹⁸ of a credit: less than a nano-credit.
-    public var rounding: Int128 { Int128(charge.credits.nanos) * 1_000_000_000 - exactCredits }
+    public var rounding: Int128 {
+        (Int128(charge.credits.nanos) + Int128((charge.excess ?? .zero).nanos)) * 1_000_000_000 - exactCredits
+    }
 
     /// Whether each figure of the event is what the usage, the price and the account lead to, and the price is the one of the price list.
     public var isConsistent: Bool {
@@ -76,5 +78,7 @@ public struct ChargeExplanation: Sendable {
             && Int128(balanceBefore.nanos) - Int128(charge.credits.nanos) == Int128(charge.balance.nanos)
             && (price?.price ?? .free) == charge.priced.price && (price == nil) == (charge.priced.version == 0)
             && hold.placed.priced == charge.priced && hold.placed.rate == charge.rate
+            && (charge.excess == nil || charge.credits <= hold.placed.amount)
+            && ((charge.excess ?? .zero) == .zero || charge.credits == hold.placed.amount)
     }
 }

@@ -11,7 +11,30 @@ extension CostLine.Kind {
         case .cacheWrite: "prompt tokens written to a five-minute cache"
         case .cacheWriteHour: "prompt tokens written to a one-hour cache"
         case .completion: "output tokens (reasoning included)"
+        case .audio: "prompt tokens of sound"
+        case .audioCached: "prompt tokens of sound read from a cache"
+        case .audioOutput: "output tokens of sound"
+        case .imageOutput: "output tokens of pictures"
         case .search: "web searches"
+        }
+    }
+}
+
+extension UsageFlag {
+    /// What a customer is told of it; nil: nothing that is not said elsewhere.
+    fileprivate var words: String? {
+        switch self {
+        case .estimated, .beyondBound: nil
+        case .zeroUsage: "the provider reported that nothing was used."
+        case .usageMismatch: "the figures of the provider's report do not add up."
+        case .rejectedUsage: "the provider reported a figure that cannot be, which was not believed."
+        case .costMismatch: "the provider says that it bills something else than this comes to."
+        case .promptBeyondBytes: "the provider counted more prompt tokens than the prompt has bytes."
+        case .outputBeyondBound: "the provider counted more output tokens than were allowed."
+        case .otherModel: "another model answered than was asked for; the price is that of the one asked for."
+        case .unpricedModality:
+            "sound or pictures were used for which the model has no price: they cost what text does."
+        case .unpricedSearch: "the provider searched the web, for which the model has no price: that is not charged."
         }
     }
 }
@@ -57,6 +80,12 @@ extension ChargeExplanation {
                 ? "  No rounding was needed."
                 : "  Rounded up once, to a billionth of a credit: \(charge.credits), which adds \(Decimal64.text(rounding, fractionDigits: 18))."
         )
+        if let excess = charge.excess, excess > .zero {
+            lines.append(
+                "  Only \(hold.placed.amount) had been set aside, and no more is charged: \(excess) credits beyond it (\(Decimal64.text(charge.excessPicoUSD, fractionDigits: 12)) USD) are the operator's."
+            )
+        }
+        lines += charge.report.flags.compactMap(\.words).map { "  Note: " + $0 }
         lines += ["", "Who paid"] + payers
         lines += ["", "Balance", "  \(balanceBefore) before, \(charge.balance) after"]
         for reversal in reversals {
@@ -148,6 +177,12 @@ extension ChargeExplanation {
         json.field("credits_per_usd", Decimal64.text(charge.rate.microsPerUSD, fractionDigits: 6))
         json.field("credits_exact", Decimal64.text(exactCredits, fractionDigits: 18))
         json.field("credits", charge.credits.description)
+        json.field("excess", (charge.excess ?? .zero).description)
+        json.field("excess_pico_usd", charge.excessPicoUSD)
+        json.name("flags")
+        json.beginArray()
+        for flag in charge.report.flags { json.value(flag.rawValue) }
+        json.endArray()
         json.field("rounding", Decimal64.text(rounding, fractionDigits: 18))
         json.name("paid_by")
         json.beginArray()

@@ -85,16 +85,26 @@ public enum EventTable: String, Sendable, CaseIterable {
         TableColumn("searches", "web searches that were billed"),
         TableColumn("estimated", "whether the usage is our estimate, for the provider reported none"),
         TableColumn("cost_usd", "the exact cost in USD"), TableColumn("credits", "what was charged"),
+        TableColumn("excess", "what the cost is beyond what was held, in credits: it is not charged"),
+        TableColumn("audio_tokens", "prompt tokens of sound, cached ones included"),
+        TableColumn("audio_cached_tokens", "of them read from a cache"),
+        TableColumn("audio_output_tokens", "output tokens of sound"),
+        TableColumn("image_output_tokens", "output tokens of pictures"),
+        TableColumn("flags", "what deserves a look, separated by spaces"),
     ]
 
     private static func writeUsage(_ event: RecordedEvent, _ table: inout TableWriter) {
         guard let row = UsageRow(event) else { return }
         var usage = Usage.zero
         var served: String?
+        var excess: Credits?
+        var flags: [UsageFlag] = []
         if case .requestCharged(let charge) = event.event {
             let report = charge.report
             usage = report.usage
             served = report.servedModel
+            excess = charge.excess
+            flags = report.flags
         }
         table.integer(event.position)
         table.instant(event.recordedAt)
@@ -116,6 +126,12 @@ public enum EventTable: String, Sendable, CaseIterable {
         table.flag(row.isEstimated)
         table.decimal(row.costPicoUSD, fractionDigits: 12)
         table.credits(row.credits)
+        table.credits(excess ?? .zero)
+        table.integer(usage.modal.audio)
+        table.integer(usage.modal.audioCached)
+        table.integer(usage.modal.audioOutput)
+        table.integer(usage.modal.imageOutput)
+        table.text(flags.isEmpty ? nil : flags.map(\.rawValue).joined(separator: " "))
         table.endRow()
     }
 
@@ -129,6 +145,8 @@ public enum EventTable: String, Sendable, CaseIterable {
         TableColumn("promotional", "of it borne by credits that were given away"),
         TableColumn("owed", "of it borne by nobody yet"), TableColumn("balance", "the account's balance after it"),
         TableColumn("reason", "why it was given back"), TableColumn("actor", "who gave it back"),
+        TableColumn("excess", "what the cost is beyond what was held, in credits: it is the operator's"),
+        TableColumn("excess_usd", "the same, of the exact cost in USD"),
     ]
 
     private static func writeCharge(
@@ -154,6 +172,8 @@ public enum EventTable: String, Sendable, CaseIterable {
             table.credits(reversal.balance)
             table.text(reversal.reason)
             table.text(reversal.actor)
+            table.credits(.zero)
+            table.decimal(0, fractionDigits: 12)
             table.endRow()
         default: break
         }
@@ -208,6 +228,8 @@ public enum EventTable: String, Sendable, CaseIterable {
         table.credits(charge.balance)
         table.text(nil)
         table.text(nil)
+        table.credits(charge.excess ?? .zero)
+        table.decimal(charge.excessPicoUSD, fractionDigits: 12)
         table.endRow()
     }
 
