@@ -53,8 +53,17 @@ extension AnswerReading {
             try json.enterObject()
             while let name = try json.nextMember() {
                 if json.equals(name, "finish_reason"), json.peek() == .string {
-                    hasFinishReason = true
-                    try json.skip()
+                    if json.equals(try json.text(), "error") {
+                        hasFailedChoice = true
+                    } else {
+                        hasFinishReason = true
+                    }
+                } else if json.equals(name, "error") {
+                    let before = hasError
+                    hasError = false
+                    try readError(&json)
+                    if hasError { hasFailedChoice = true }
+                    hasError = before
                 } else if json.equals(name, "delta") || json.equals(name, "message"), json.peek() == .object {
                     try message(&json)
                 } else if json.equals(name, "text"), json.peek() == .string {

@@ -16,6 +16,7 @@ public struct AnswerReading: Sendable {
         var reportedBytes = 0
         var hasFinishReason = false
         var hasError = false
+        var hasFailedChoice = false
         var isOver = false
         var isRecognised = false
         var searchCalls: Int64 = 0
@@ -36,6 +37,11 @@ public struct AnswerReading: Sendable {
     public internal(set) var hasError: Bool {
         get { progress.hasError }
         set { progress.hasError = newValue }
+    }
+    /// Whether a choice of the answer failed: it says so in the place of why it finished.
+    public internal(set) var hasFailedChoice: Bool {
+        get { progress.hasFailedChoice }
+        set { progress.hasFailedChoice = newValue }
     }
     /// Whether the event was the last that the format knows, so that nothing behind it has a meaning.
     var isOver: Bool {
@@ -116,13 +122,29 @@ public struct AnswerReading: Sendable {
         }
     }
 
-    /// Reads the whole body of an answer that is not a stream; false where it is none.
+    /// Reads the whole body of an answer that is not a stream; false where it is none. What it used may be told of all the same.
     public mutating func readBody(_ body: UnsafeBufferPointer<UInt8>) -> Bool {
         do throws(JSONError) {
             _ = try read(body)
             // A response that has failed says so itself, and what it has used.
             if shape == .responses, usage.isPresent { return true }
+            if hasFailedChoice, outputBytes == 0 { return false }
             return (isRecognised || usage.isPresent) && !hasError
+        } catch {
+            return false
+        }
+    }
+
+    /// Reads what was kept of a document that was too long to be kept whole; false where nothing can be read of it.
+    mutating func readReduced(_ reducer: DocumentReducer) -> Bool {
+        guard let kept = reducer.finish() else { return false }
+        countUnread(reducer.unreadTextBytes)
+        do throws(JSONError) {
+            let result = kept.withUnsafeBufferPointer { bytes in
+                Result { () throws(JSONError) in try readEvent(bytes) }
+            }
+            _ = try result.get()
+            return true
         } catch {
             return false
         }
@@ -149,13 +171,64 @@ public struct AnswerReading: Sendable {
         progress.outputBytes += json.decodedByteCount(text)
     }
 
-    /// Counts a value of the output: a text as what it says, anything else as it is written.
+    /// Counts a value of the output: a text as what it says, anything else as it is written, without what is no text in it.
     mutating func countValue(_ json: inout JSONScanner) throws(JSONError) {
         switch json.peek() {
-        case .string: try count(&json)
-        case .object, .array: countUnread(try json.skip().count)
+        case .string:
+            let text = try json.text()
+            if !Self.isBinary(json.bytes(text.range)) { progress.outputBytes += json.decodedByteCount(text) }
+        case .object, .array:
+            var inner = json
+            let size = try json.skip().count
+            countUnread(max(0, size - (try Self.binaryBytes(&inner))))
         default: try json.skip()
         }
+    }
+
+    /// How many bytes of a value are pictures, sound, or what nobody but the provider can read.
+    private static func binaryBytes(_ json: inout JSONScanner) throws(JSONError) -> Int {
+        var sum = 0
+        switch json.peek() {
+        case .string:
+            let text = try json.text()
+            if isBinary(json.bytes(text.range)) { sum = text.range.count }
+        case .object:
+            try json.enterObject()
+            while let name = try json.nextMember() {
+                if json.equals(name, "encrypted_content") || json.equals(name, "signature")
+                    || json.equals(name, "thoughtSignature") || json.equals(name, "b64_json")
+                {
+                    sum += try json.skip().count
+                } else {
+                    sum += try binaryBytes(&json)
+                }
+            }
+        case .array:
+            try json.enterArray()
+            while try json.nextElement() { sum += try binaryBytes(&json) }
+        default: try json.skip()
+        }
+        return sum
+    }
+
+    /// The shortest text that may be taken for Base64: people write no longer words.
+    private static let shortestBinary = 512
+
+    /// Whether a text is a data URL, or Base64: long, and of its letters only (RFC 4648, sections 4 and 5).
+    private static func isBinary(_ text: UnsafeBufferPointer<UInt8>) -> Bool {
+        if text.count > 16, text.prefix(5).elementsEqual("data:".utf8), text.prefix(256).contains(UInt8(ascii: ",")) {
+            return true
+        }
+        return text.count >= shortestBinary
+            && text.allSatisfy { byte in
+                switch byte {
+                case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),
+                    UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "+"), UInt8(ascii: "/"), UInt8(ascii: "="),
+                    UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "\\"):
+                    true
+                default: false
+                }
+            }
     }
 
     /// Notes the model, the first time that it is named.

@@ -6,18 +6,24 @@ public struct PromptSize: Hashable, Sendable {
     public let mediaTokens: Int64
     /// The most that tools which the provider runs may bring: a bound, and no estimate.
     public let toolTokens: Int64
+    /// The model's context window, which bounds text and media together; nil: not known.
+    public let window: Int64?
 
-    public init(textBytes: Int64, mediaTokens: Int64, toolTokens: Int64 = 0) {
+    public init(textBytes: Int64, mediaTokens: Int64, toolTokens: Int64 = 0, window: Int64? = nil) {
         self.textBytes = textBytes
         self.mediaTokens = mediaTokens
         self.toolTokens = toolTokens
+        self.window = window
     }
+
+    /// Whether there is nothing in it but text.
+    public var isText: Bool { mediaTokens == 0 && toolTokens == 0 }
 
     /// The bound that a request is admitted with; beyond 2³¹ it is refused by the ledger.
     public var tokenBound: Int64 {
         let (sum, overflow) = textBytes.addingReportingOverflow(mediaTokens)
-        let (all, beyond) = sum.addingReportingOverflow(toolTokens)
-        return overflow || beyond ? .max : all
+        let (all, beyond) = min(overflow ? .max : sum, window ?? .max).addingReportingOverflow(toolTokens)
+        return beyond ? .max : all
     }
 
     /// What is charged where the provider never says: a token for each four bytes of text, and the media figures.

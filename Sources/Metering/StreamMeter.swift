@@ -5,11 +5,11 @@ import WireJSON
 /// Bytes are forwarded as they are, never re-encoded. Where the usage chunk was asked for by us and not by the client, each event
 /// is forwarded when it is complete, and that one is left out; otherwise every piece is forwarded at once. Where the client asked in another
 /// format than the provider's, the events that a translator makes of each are forwarded instead. Memory is bounded by
-/// ``maximumEventBytes``: an event beyond it is forwarded unread.
+/// ``maximumEventBytes``: of a longer event only what is metered is kept (``DocumentReducer``), while it is forwarded.
 ///
 /// Source: the WHATWG HTML standard, section 9.2 (server-sent events).
 public struct StreamMeter: Sendable {
-    /// The longest event that is read.
+    /// The longest event that is kept whole.
     public static let maximumEventBytes = 1 << 20
     /// The longest event that is translated: a picture may be in one.
     public static let maximumTranslatedEventBytes = 32 << 20
@@ -43,8 +43,10 @@ public struct StreamMeter: Sendable {
     private var splitter = EventSplitter()
     /// The current event as far as it has come in earlier pieces.
     private var event: [UInt8] = []
-    /// The current event is too long: it passes by unread.
-    private var isOversized = false
+    /// The current event, where it is too long to be kept.
+    private var long: LongEvent?
+    /// The document, where it is too long to be kept.
+    private var longDocument: DocumentReducer?
     /// What comes is no stream of events but one JSON document, as some upstreams answer under the content type of a stream; nil: not known.
     private var isDocument: Bool?
     private var opening = Opening()
@@ -78,19 +80,16 @@ public struct StreamMeter: Sendable {
             let end = splitter.nextEnd(in: piece, from: start, marks: &marks)
             let part = start..<(end ?? piece.count)
             start = part.upperBound
-            if isOversized {
-                reading.countUnread(part.count)
-                if !isTranslated { output.pass(part, of: piece) }
-                if end != nil { isOversized = false }
-            } else if event.count + part.count > maximumBytes {
-                hasUnreadEvents = true
-                reading.countUnread(event.count + part.count)
-                if !isTranslated {
-                    output.made.append(contentsOf: event)
-                    output.pass(part, of: piece)
+            if long != nil || event.count + part.count > maximumBytes {
+                if long == nil {
+                    long = LongEvent()
+                    event.withUnsafeBufferPointer { long?.consume($0) }
+                    if !isTranslated { output.made.append(contentsOf: event) }
+                    event = []
                 }
-                event.removeAll(keepingCapacity: false)
-                isOversized = end == nil
+                long?.consume(UnsafeBufferPointer(rebasing: piece[part]))
+                if !isTranslated { output.pass(part, of: piece) }
+                if end != nil { endLongEvent() }
             } else if end == nil {
                 output.hold(part, of: piece)
                 event.append(contentsOf: piece[part])
@@ -109,6 +108,12 @@ public struct StreamMeter: Sendable {
     /// What is held back of an event when the stream has ended in it.
     public mutating func finish() -> [UInt8] {
         var output: [UInt8] = []
+        if long != nil { endLongEvent() }
+        if let reducer = longDocument {
+            longDocument = nil
+            readReduced(reducer)
+            return []
+        }
         if isDocument == true {
             // Behind a byte order mark.
             let document = Array(event.drop { $0 != 0x7B && $0 != 0x5B })
@@ -146,13 +151,15 @@ public struct StreamMeter: Sendable {
 
     /// Keeps a piece of a document, to be read at the end.
     private mutating func add(_ piece: UnsafeBufferPointer<UInt8>) -> Forward {
-        if !isOversized, event.count + piece.count <= maximumBytes {
+        if longDocument == nil, event.count + piece.count <= maximumBytes {
             event.append(contentsOf: piece)
         } else {
-            hasUnreadEvents = true
-            isOversized = true
-            reading.countUnread(event.count + piece.count)
-            event = []
+            if longDocument == nil {
+                longDocument = DocumentReducer()
+                event.withUnsafeBufferPointer { longDocument?.consume($0) }
+                event = []
+            }
+            longDocument?.consume(piece)
         }
         return isTranslated ? .bytes([]) : .piece
     }
@@ -186,6 +193,24 @@ public struct StreamMeter: Sendable {
     }
 
     // MARK: Events
+
+    /// Reads what was kept of an event that was too long to be kept whole. What was to be translated of it is lost.
+    private mutating func endLongEvent() {
+        guard let event = long else { return }
+        long = nil
+        if isDone { return }
+        if event.name.elementsEqual("error".utf8) { reading.hasError = true }
+        readReduced(event.reducer)
+        isDone = isDone || reading.isOver
+    }
+
+    private mutating func readReduced(_ reducer: DocumentReducer) {
+        if isTranslated { hasUnreadEvents = true }
+        guard reading.readReduced(reducer) else {
+            hasUnreadEvents = true
+            return
+        }
+    }
 
     /// Ends the event that came in several pieces.
     private mutating func endHeldEvent(_ made: inout [UInt8]) {

@@ -1,14 +1,22 @@
-import Ledger
+public import Ledger
 import WireJSON
 
-/// What has been seen of a provider's usage reports, field by field: per field the last report wins, and nothing is ever summed.
+/// What has been seen of a provider's usage reports. Nothing is ever summed.
+///
+/// Per format, by what its provider documents:
+/// - Chat completions, responses, embeddings: per figure the last report wins, but a later 0 never replaces a count. Only the last report is said to
+///   be final; relays append empty ones.
+/// - Anthropic: the counts of a stream are cumulative ("Streaming messages"), so per figure the greatest wins; but the output of `message_start` is only
+///   a first figure, and any later one replaces it.
+/// - Gemini: each report says everything up to its chunk, and absent figures are 0. So the last one wins as a whole; one that tells of no output does not
+///   replace one that does.
 ///
 /// Absent is not zero. A number that is negative, absurd or no number is not believed, and flagged.
 public struct UsageReading: Sendable {
     /// Which figure it is.
     private enum Field {
         case input, output, reasoning, cached, written, writtenFiveMinutes, writtenHour, toolPrompt, total, searches
-        case toolCalls
+        case toolCalls, audio, audioCached, audioOutput, imageOutput
     }
 
     /// The figures as the provider names them.
@@ -32,6 +40,14 @@ public struct UsageReading: Sendable {
         var searches: Int64?
         /// Calls of the provider's own tools (xAI).
         var toolCalls: Int64?
+        /// Of the prompt, and of what was read from a cache: sound. Of the output: sound and pictures.
+        var audio: Int64?
+        var audioCached: Int64?
+        var audioOutput: Int64?
+        var imageOutput: Int64?
+
+        /// Whether it tells of any output.
+        var hasOutput: Bool { (output ?? 0) > 0 || (reasoning ?? 0) > 0 }
     }
 
     private(set) var counts = Counts()
@@ -51,6 +67,8 @@ public struct UsageReading: Sendable {
     /// Whether the report that is being read is not the first.
     private var isLater = false
     private let names: Names
+    /// Whether the counts of later reports include those of earlier ones.
+    private let isCumulative: Bool
 
     /// By which names a format calls its figures. Some relays write those of two formats, of which one is right.
     private enum Names { case prompt, input, gemini }
@@ -62,6 +80,7 @@ public struct UsageReading: Sendable {
             case .responses, .messages: .input
             case .gemini: .gemini
             }
+        isCumulative = shape == .messages
     }
 
     /// Whether any usage object has been seen.
@@ -93,23 +112,38 @@ public struct UsageReading: Sendable {
         let range = try json.skip()
         let bytes = json.bytes(range)
         reports += 1
-        switch report {
-        case .opening: opening = Array(bytes)
-        case .final: last = Array(bytes)
-        }
         isLater = report == .final
         var object = JSONScanner(bytes)
-        try readFields(&object)
+        guard names == .gemini else {
+            switch report {
+            case .opening: opening = Array(bytes)
+            case .final: last = Array(bytes)
+            }
+            return try readFields(&object, .all)
+        }
+        let before = counts
+        counts = Counts()
+        try readFields(&object, .all)
+        if before.hasOutput, !counts.hasOutput {
+            counts = before
+        } else {
+            last = Array(bytes)
+        }
     }
 
-    private mutating func readFields(_ json: inout JSONScanner) throws(JSONError) {
+    /// What the figures of an object are of.
+    private enum Side { case all, prompt, cached, completion }
+
+    private mutating func readFields(_ json: inout JSONScanner, _ side: Side) throws(JSONError) {
         try json.enterObject()
         while let text = try json.nextMember() {
             let name = json.bytes(text.range)
-            if let field = field(name) {
+            if let field = field(name, side) {
                 try number(&json, into: field)
-            } else if hasDetails(name), json.peek() == .object {
-                try readFields(&json)
+            } else if let inner = details(name), json.peek() == .object {
+                try readFields(&json, inner)
+            } else if let inner = modalities(name), json.peek() == .array {
+                try readModalities(&json, inner)
             } else if name.equals("cost_in_usd_ticks"), json.peek() == .number {
                 // 10¹⁰ ticks are a dollar (xAI), so that one is 100 pico-USD.
                 cost(try json.number(), in: json, fractionDigits: 0, scale: 100)
@@ -123,24 +157,78 @@ public struct UsageReading: Sendable {
         }
     }
 
-    /// Objects within a usage object that refine its figures.
-    private func hasDetails(_ name: UnsafeBufferPointer<UInt8>) -> Bool {
+    /// Objects within a usage object that refine its figures, and what of.
+    private func details(_ name: UnsafeBufferPointer<UInt8>) -> Side? {
         switch names {
-        case .prompt: name.equals("prompt_tokens_details") || name.equals("completion_tokens_details")
+        case .prompt:
+            if name.equals("prompt_tokens_details") { return .prompt }
+            if name.equals("completion_tokens_details") { return .completion }
         case .input:
-            name.equals("input_tokens_details") || name.equals("output_tokens_details")
-                || name.equals("cache_creation") || name.equals("server_tool_use")
-        case .gemini: false
+            if name.equals("input_tokens_details") { return .prompt }
+            if name.equals("output_tokens_details") { return .completion }
+            if name.equals("cache_creation") || name.equals("server_tool_use") { return .all }
+        case .gemini: break
+        }
+        return name.equals("cached_tokens_details") ? .cached : nil
+    }
+
+    /// Gemini's arrays of counts by modality, and what of.
+    private func modalities(_ name: UnsafeBufferPointer<UInt8>) -> Side? {
+        guard names == .gemini else { return nil }
+        if name.equals("promptTokensDetails") || name.equals("toolUsePromptTokensDetails") { return .prompt }
+        if name.equals("cacheTokensDetails") { return .cached }
+        if name.equals("candidatesTokensDetails") { return .completion }
+        return nil
+    }
+
+    /// Reads `[{"modality": "AUDIO", "tokenCount": 7}, …]`. A tool's sound comes beside that of the prompt.
+    private mutating func readModalities(_ json: inout JSONScanner, _ side: Side) throws(JSONError) {
+        try AnswerReading.elements(&json) { json throws(JSONError) in
+            var field: Field?
+            var digits: Range<Int>?
+            try AnswerReading.members(&json) { name, json throws(JSONError) in
+                if json.equals(name, "modality"), json.peek() == .string {
+                    let text = try json.text()
+                    if json.equals(text, "AUDIO") {
+                        switch side {
+                        case .prompt: field = .audio
+                        case .cached: field = .audioCached
+                        case .completion: field = .audioOutput
+                        case .all: break
+                        }
+                    } else if json.equals(text, "IMAGE"), side == .completion {
+                        field = .imageOutput
+                    }
+                } else if json.equals(name, "tokenCount"), json.peek() == .number {
+                    digits = try json.number()
+                } else {
+                    try json.skip()
+                }
+            }
+            guard let field, let digits else { return }
+            // Within one report the parts of a modality add up.
+            let before = field == .audio ? counts.audio : nil
+            set(field, json.bytes(digits))
+            if let before, let now = counts.audio { counts.audio = min(before + now, Usage.maximumTokens) }
         }
     }
 
     /// The figure that a member holds.
-    private func field(_ name: UnsafeBufferPointer<UInt8>) -> Field? {
+    private func field(_ name: UnsafeBufferPointer<UInt8>, _ side: Side) -> Field? {
         switch name.first {
+        case UInt8(ascii: "a") where name.equals("audio_tokens"):
+            switch side {
+            case .prompt: return .audio
+            case .cached: return .audioCached
+            case .completion: return .audioOutput
+            case .all: return nil
+            }
         case UInt8(ascii: "p"):
             if name.equals(names == .prompt ? "prompt_tokens" : "promptTokenCount") { return .input }
             if name.equals("prompt_cache_hit_tokens") { return .cached }
-        case UInt8(ascii: "i"): if names == .input, name.equals("input_tokens") { return .input }
+        case UInt8(ascii: "i"):
+            if names == .input, name.equals("input_tokens") { return .input }
+            if side == .completion, name.equals("image_tokens") { return .imageOutput }
         case UInt8(ascii: "o"): if names == .input, name.equals("output_tokens") { return .output }
         case UInt8(ascii: "c"):
             if name.equals(names == .prompt ? "completion_tokens" : "candidatesTokenCount") { return .output }
@@ -175,26 +263,47 @@ public struct UsageReading: Sendable {
             }
             return
         }
-        let digits = json.bytes(try json.number())
+        set(field, json.bytes(try json.number()))
+    }
+
+    private mutating func set(_ field: Field, _ digits: UnsafeBufferPointer<UInt8>) {
         guard let value = Self.value(of: digits), (0...Usage.maximumTokens).contains(value) else {
             hasRejected = true
             return
         }
         switch field {
-        case .input: counts.input = value
+        case .input: replace(&counts.input, value)
         case .output:
-            counts.output = value
+            if isCumulative, isLater, !isFinal {
+                // Unless it says nothing, it takes the place of the first figure.
+                if value > 0 || counts.output == nil { counts.output = value }
+            } else {
+                replace(&counts.output, value)
+            }
             isFinal = isFinal || isLater
-        case .reasoning: counts.reasoning = value
-        case .cached: counts.cached = value
-        case .written: counts.written = value
-        case .writtenFiveMinutes: counts.writtenFiveMinutes = value
-        case .writtenHour: counts.writtenHour = value
-        case .toolPrompt: counts.toolPrompt = value
-        case .total: counts.total = value
-        case .searches: counts.searches = value
-        case .toolCalls: counts.toolCalls = value
+        case .reasoning: replace(&counts.reasoning, value)
+        case .cached: replace(&counts.cached, value)
+        case .written: replace(&counts.written, value)
+        case .writtenFiveMinutes: replace(&counts.writtenFiveMinutes, value)
+        case .writtenHour: replace(&counts.writtenHour, value)
+        case .toolPrompt: replace(&counts.toolPrompt, value)
+        case .total: replace(&counts.total, value)
+        case .searches: replace(&counts.searches, value)
+        case .toolCalls: replace(&counts.toolCalls, value)
+        case .audio: replace(&counts.audio, value)
+        case .audioCached: replace(&counts.audioCached, value)
+        case .audioOutput: replace(&counts.audioOutput, value)
+        case .imageOutput: replace(&counts.imageOutput, value)
         }
+    }
+
+    /// Takes a figure of a later report, by the rule of the format.
+    private func replace(_ figure: inout Int64?, _ value: Int64) {
+        guard let before = figure else {
+            figure = value
+            return
+        }
+        if isCumulative ? value > before : value > 0 { figure = value }
     }
 
     /// A whole number, also where it is written with a point or an exponent.
@@ -220,7 +329,7 @@ public struct UsageReading: Sendable {
                 continue
             }
             var one = UsageReading(.messages)
-            try one.readFields(&json)
+            try one.readFields(&json, .all)
             hasRejected = hasRejected || one.hasRejected
             // At most as many as there are bytes in an event: it cannot overflow.
             func add(_ value: Int64?, to sum: inout Int64?) { if let value { sum = (sum ?? 0) + value } }
@@ -246,6 +355,10 @@ extension UsageReading {
         public var cacheWriteHour: Int64 = 0
         public var completion: Int64?
         public var searches: Int64 = 0
+        /// What of it is no text.
+        public var modal = ModalTokens.none
+        /// The sum of prompt and completion, where neither was reported.
+        public var total: Int64?
         /// Whether the report's own total says something else.
         public var contradictsTotal = false
         /// Whether a sum is beyond what is believed.
@@ -257,6 +370,11 @@ extension UsageReading {
         var billed = Billed()
         billed.cached = counts.cached ?? 0
         billed.searches = max(counts.searches ?? 0, counts.toolCalls ?? 0)
+        // Each was checked when it was read.
+        billed.modal =
+            ModalTokens(
+                audio: counts.audio ?? 0, audioCached: counts.audioCached ?? 0, audioOutput: counts.audioOutput ?? 0,
+                imageOutput: counts.imageOutput ?? 0) ?? .none
         switch shape {
         case .chat(let rule):
             billed.prompt = counts.input
@@ -274,13 +392,17 @@ extension UsageReading {
             billed.completion = counts.output
             checkTotal(&billed)
         case .embeddings:
-            billed.prompt = counts.input
+            // An embedding has no output: where a provider gives the total only, that is the prompt.
+            billed.prompt = counts.input ?? counts.total
             billed.completion = 0
         case .gemini:
             billed.prompt = Self.sum(counts.input, counts.toolPrompt)
-            // Absent fields are zero where something was reported, but what was delivered was generated.
-            let output = Self.sum(counts.output, counts.reasoning) ?? thoughtsOnly
-            billed.completion = output ?? (counts.input != nil && !hasOutput ? 0 : nil)
+            // Absent fields are zero where something was reported, but what was delivered was generated. What the total has besides is output too:
+            // a last report may lack the thoughts, which are in its total.
+            let output = Self.sum(counts.output, counts.reasoning) ?? counts.reasoning
+            let rest = counts.total.flatMap { total in billed.prompt.map { max(0, total - $0) } } ?? 0
+            billed.completion =
+                output.map { max($0, rest) } ?? (rest > 0 ? rest : counts.input != nil && !hasOutput ? 0 : nil)
             checkTotal(&billed)
         case .messages:
             let counts = iterations ?? counts
@@ -303,16 +425,16 @@ extension UsageReading {
         return billed
     }
 
-    /// Gemini's output where thoughts have used up all of it, or all so far: what the total has besides the prompt, and no less than the thoughts.
-    private var thoughtsOnly: Int64? {
-        guard let thoughts = counts.reasoning else { return nil }
-        let rest = (counts.total ?? 0) - (counts.input ?? 0) - (counts.toolPrompt ?? 0)
-        return max(thoughts, rest)
-    }
-
     private func checkTotal(_ billed: inout Billed) {
-        guard let total = counts.total, let prompt = billed.prompt, let completion = billed.completion else { return }
-        billed.contradictsTotal = total != prompt + completion
+        guard let total = counts.total else { return }
+        switch (billed.prompt, billed.completion) {
+        case (let prompt?, let completion?): billed.contradictsTotal = total != prompt + completion
+        // The total and one of its parts give the other.
+        case (let prompt?, nil) where total >= prompt: billed.completion = total - prompt
+        case (nil, let completion?) where total >= completion: billed.prompt = total - completion
+        case (nil, nil): billed.total = total
+        default: billed.contradictsTotal = true
+        }
     }
 
     /// A sum in which only the first must be known. Each is at most 2³¹ a report.
@@ -331,6 +453,12 @@ extension UsageReading {
         var flags: Set<UsageFlag> = []
         if hasRejected || billed.isAbsurd { flags.insert(.rejectedUsage) }
         if billed.prompt == nil || billed.completion == nil { flags.insert(.estimated) }
+        if let total = billed.total {
+            // How it is divided is estimated; the sum is not.
+            let prompt = min(size.estimatedTokens, hold.promptBound, total)
+            billed.prompt = prompt
+            billed.completion = total - prompt
+        }
         if isPresent, billed.prompt == 0, billed.completion == 0 { flags.insert(.zeroUsage) }
         if let reported = billed.completion, outputBytes > reading.reportedBytes {
             let later = Int64(clamping: (outputBytes - reading.reportedBytes + 3) / 4)
@@ -340,24 +468,53 @@ extension UsageReading {
         let prompt = billed.prompt ?? min(size.estimatedTokens, hold.promptBound)
         let completion = billed.completion ?? min(Int64(clamping: (outputBytes + 3) / 4), hold.outputBound)
         if billed.contradictsTotal || billed.cached + billed.cacheWrite + billed.cacheWriteHour > prompt
-            || prompt > hold.promptBound || completion > hold.outputBound
+            || billed.modal.audio > prompt || billed.modal.audioOutput + billed.modal.imageOutput > completion
         {
             flags.insert(.usageMismatch)
         }
+        // Its bound is its bytes, and what the provider is known to add.
+        if size.isText, prompt > hold.promptBound { flags.insert(.promptBeyondBytes) }
+        if completion > hold.outputBound { flags.insert(.outputBeyondBound) }
         // Each figure was checked above or comes from a hold, whose bounds were checked: there is always a usage.
         let usage =
             Usage(
                 prompt: prompt, cached: billed.cached, cacheWrite: billed.cacheWrite,
-                cacheWriteHour: billed.cacheWriteHour, completion: completion, searches: billed.searches) ?? .zero
+                cacheWriteHour: billed.cacheWriteHour, completion: completion, searches: billed.searches,
+                modal: billed.modal) ?? .zero
+        let price = hold.priced.price
+        if price.lacksRates(for: usage) { flags.insert(.unpricedModality) }
+        if usage.searches > 0, price.webSearch == nil { flags.insert(.unpricedSearch) }
+        let cost = price.cost(of: usage)
+        if hold.rate.credits(forPicoUSD: cost).map({ $0 > hold.amount }) ?? true { flags.insert(.beyondBound) }
         // A provider that does not compute its cost says 0.
         if let stated = costPicoUSD, stated > 0 {
-            let difference = stated - hold.priced.price.cost(of: usage)
-            if abs(difference) > Self.costTolerance { flags.insert(.costMismatch) }
+            let difference = stated - cost
+            if abs(difference) > Self.costTolerance, abs(difference) * 100 > max(stated, cost) {
+                flags.insert(.costMismatch)
+            }
         }
         let other = servedModel.flatMap { $0 == hold.origin.model || hold.origin.model.hasSuffix(":" + $0) ? nil : $0 }
+        if let other, !Self.isVersion(other, of: hold.origin.model) { flags.insert(.otherModel) }
         return UsageReport(usage: usage, flags: flags, costPicoUSD: costPicoUSD, raw: raw, servedModel: other)
     }
 
-    /// How far a provider's own cost may be from ours, in pico-USD, for its rounding: a nano-dollar.
+    /// How far a provider's own cost may be from ours whatever it is, in pico-USD, for its rounding: a nano-dollar. Beyond it, a hundredth.
     private static let costTolerance: Int128 = 1000
+
+    /// Whether a provider's name for a model is that of a version of the one that was asked for: `gpt-4o-2024-08-06` of `openai:gpt-4o`.
+    ///
+    /// Before it may stand whose it is (`openai/…`, `models/…`), behind it a date or a number; "latest" stands for any.
+    static func isVersion(_ served: String, of asked: String) -> Bool {
+        func bare(_ name: Substring) -> Substring {
+            name.lastIndex(of: "/").map { name[name.index(after: $0)...] } ?? name
+        }
+        let model = bare(asked.firstIndex(of: ":").map { asked[asked.index(after: $0)...] } ?? asked[...])
+        let alias = model.hasSuffix("-latest") ? model.dropLast(7) : model
+        let name = bare(served[...])
+        guard name.hasPrefix(alias) else { return false }
+        let rest = name.dropFirst(alias.count)
+        if rest.isEmpty || rest == "-latest" { return true }
+        guard rest.first == "-" || rest.first == "@" else { return false }
+        return rest.dropFirst().allSatisfy { $0.isASCII && ($0.isNumber || $0 == "-") }
+    }
 }

@@ -12,8 +12,10 @@ struct StreamMeterTests {
     static let done = "data: [DONE]"
 
     /// Feeds a meter with bytes, cut by `size`, and gives it and what it sends on.
-    static func feed(_ bytes: [UInt8], size: Int, _ passage: StreamMeter.Passage) -> (StreamMeter, [UInt8]) {
-        var meter = StreamMeter(.chat(.standard), passage)
+    static func feed(
+        _ bytes: [UInt8], size: Int, _ passage: StreamMeter.Passage, _ shape: AnswerShape = .chat(.standard)
+    ) -> (StreamMeter, [UInt8]) {
+        var meter = StreamMeter(shape, passage)
         var output: [UInt8] = []
         for start in stride(from: 0, to: bytes.count, by: size) {
             let piece = Array(bytes[start..<min(bytes.count, start + size)])
@@ -65,20 +67,76 @@ struct StreamMeterTests {
             "TEXT",
         ], [1, 7, 1 << 22])
     func otherShapes(event: String, size: Int) {
-        let text = String(repeating: "x", count: 4000)
+        let text = String(repeating: "word ", count: 800)
         let line = "data: " + event.replacingOccurrences(of: "TEXT", with: text)
         let (meter, output, bytes) = Self.run([line], size: size, removing: true)
         #expect(meter.reading.outputBytes >= 4000 && meter.reading.outputBytes < 4200)
         #expect(output == bytes)
     }
 
-    @Test("an event that is too long to be read is counted whole", arguments: [4096, 1 << 22])
-    func oversized(size: Int) {
-        let text = String(repeating: "x", count: 2 << 20)
+    @Test("the text of an event that is too long to be kept is counted", arguments: [4096, 1 << 22], [true, false])
+    func oversized(size: Int, isText: Bool) {
+        let text = isText ? String(repeating: "word ", count: 2 << 18) : String(repeating: "QUFB", count: 2 << 18)
         let (meter, output, bytes) = Self.run(
             [#"data: {"choices":[{"delta":{"content":"\#(text)"}}]}"#, Self.done], size: size, removing: true)
-        #expect(meter.reading.outputBytes >= 2 << 20 && meter.isDone && meter.hasUnreadEvents)
+        #expect(isText ? meter.reading.outputBytes >= 2 << 20 : meter.reading.outputBytes < 8192, "Base64 is no text")
+        #expect(meter.isDone && !meter.hasUnreadEvents)
         #expect(output == bytes)
+    }
+
+    /// The last event of a response says all of it again, with its usage; it may be of any length.
+    @Test(
+        "the report of an event of any length is read, whatever is in front of it or behind it",
+        arguments: [1 << 10, 1 << 16, 1 << 24], [0, 1, 2])
+    func longReport(size: Int, order: Int) throws {
+        let text = String(repeating: #"word \" \u00e9 \\ "#, count: 1 << 18)
+        let output =
+            #""output":[{"type":"message","content":[{"type":"output_text","text":"\#(text)"}]},{"type":"web_search_call","action":{"type":"search"}}]"#
+        let usage =
+            #""usage":{"input_tokens":70,"output_tokens":11,"total_tokens":81,"input_tokens_details":{"cached_tokens":3}}"#
+        let picture =
+            #""extra":{"b64":"\#(String(repeating: "QUFB", count: 1 << 18))","n":[1,2,{"usage":{"input_tokens":9}}]}"#
+        let members = [[output, usage, picture], [usage, output, picture], [picture, output, usage]][order]
+        let last =
+            #"data: {"type":"response.completed","response":{"status":"completed",\#(members.joined(separator: ","))}}"#
+        let first = #"data: {"type":"response.output_text.delta","delta":"hello"}"#
+        let bytes = Array([first, "event: response.completed\n" + last].map { $0 + "\n\n" }.joined().utf8)
+        let (meter, sent) = Self.feed(bytes, size: size, .whole, .responses)
+        #expect(sent == bytes)
+        #expect(meter.billed.prompt == 70 && meter.billed.completion == 11 && meter.billed.cached == 3)
+        #expect(meter.isDone && meter.isComplete && !meter.hasUnreadEvents)
+        #expect(meter.reading.outputBytes == 5, "what is said again is not counted again")
+        #expect(!meter.reading.hasError)
+    }
+
+    @Test("a whole answer of any length is read for its usage", arguments: [7, 1 << 16])
+    func longAnswer(size: Int) throws {
+        let text = String(repeating: "word ", count: size == 7 ? 1 << 14 : 1 << 20)
+        let body =
+            #"{"id":"x","choices":[{"message":{"content":"\#(text)"},"finish_reason":"stop"}],"usage":{"prompt_tokens":10,"completion_tokens":5}}"#
+        var answer = LongAnswer(.chat(.standard))
+        let bytes = Array(body.utf8)
+        for start in stride(from: 0, to: bytes.count, by: size) {
+            bytes[start..<min(start + size, bytes.count)].withUnsafeBufferPointer { answer.consume($0) }
+        }
+        let reading = try #require(answer.finish())
+        #expect(reading.usage.isPresent && reading.hasFinishReason)
+        #expect(reading.usage.billed(.chat(.standard), hasOutput: true).completion == 5)
+    }
+
+    @Test(
+        "what is no whole document, or cannot be cut down, is told as unread",
+        arguments: [
+            #"{"choices":[{"delta":{"content":"\#(String(repeating: "a b", count: 1 << 19))"}"#,
+            "{\"choices\":["
+                + String(
+                    repeating: "{\"delta\":{\"role\":\"assistant\",\"name\":\"abcdefghijklmnopq\"}},", count: 1 << 16)
+                + "{}]}",
+            String(repeating: "{\"delta\":", count: 1 << 18),
+        ])
+    func unreadable(event: String) {
+        let (meter, _, _) = Self.run(["data: " + event, Self.usage, Self.done], size: 1 << 16, removing: true)
+        #expect(meter.billed.prompt == 10, "what follows is read")
     }
 
     @Test(
@@ -163,9 +221,9 @@ struct StreamMeterTests {
     }
 
     /// A hold of 100 prompt tokens and 1000 of output.
-    private static func hold() throws -> HoldPlaced {
+    private static func hold(amount: Int64 = 1000) throws -> HoldPlaced {
         let data =
-            #"{"request":"r","model":"up:served","endpoint":"e","prompt_bound":100,"output_bound":1000,"wanted_output":1000,"price":{"version":1,"input":1,"output":1},"micro_credits_per_usd":10000000,"amount":0}"#
+            #"{"request":"r","model":"up:served","endpoint":"e","prompt_bound":100,"output_bound":1000,"wanted_output":1000,"price":{"version":1,"input":1,"output":1},"micro_credits_per_usd":10000000,"amount":\#(amount)}"#
         guard case .holdPlaced(let hold) = try LedgerEvent(type: "hold_placed.v1", data: Array(data.utf8)) else {
             throw CancellationError()
         }
@@ -223,6 +281,145 @@ struct StreamMeterTests {
         #expect(output == bytes)
     }
 
+    @Test(
+        "a later 0 never replaces a count, by the rule of each format",
+        arguments: [
+            (
+                AnswerShape.chat(.standard),
+                [
+                    #""usage":{"prompt_tokens":10,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":4}}"#,
+                    #""usage":{"prompt_tokens":0,"completion_tokens":0,"prompt_tokens_details":{"cached_tokens":0}}"#,
+                ], 10, 5, 4
+            ),
+            (
+                .chat(.standard),
+                [
+                    #""usage":{"prompt_tokens":10,"completion_tokens":5}"#,
+                    #""usage":{"prompt_tokens":10,"completion_tokens":4}"#,
+                ], 10, 4, 0
+            ),
+            (
+                .messages,
+                [
+                    #""type":"message_start","message":{"usage":{"input_tokens":50,"output_tokens":9,"cache_read_input_tokens":7}}"#,
+                    #""type":"message_delta","usage":{"output_tokens":6}"#,
+                    #""type":"message_delta","usage":{"input_tokens":0,"output_tokens":0,"cache_read_input_tokens":0}"#,
+                ], 57, 6, 7
+            ),
+            (
+                .messages,
+                [
+                    #""type":"message_start","message":{"usage":{"input_tokens":50,"output_tokens":9}}"#,
+                    #""type":"message_delta","usage":{"input_tokens":60,"output_tokens":30}"#,
+                    #""type":"message_delta","usage":{"input_tokens":20,"output_tokens":20}"#,
+                ], 60, 30, 0
+            ),
+            // The last report of a Gemini stream says everything, and is the one that adds up.
+            (
+                .gemini,
+                [
+                    #""usageMetadata":{"promptTokenCount":100,"candidatesTokenCount":44,"thoughtsTokenCount":21,"totalTokenCount":165}"#,
+                    #""usageMetadata":{"promptTokenCount":100,"candidatesTokenCount":65,"totalTokenCount":165}"#,
+                ], 100, 65, 0
+            ),
+            (
+                .gemini,
+                [
+                    #""usageMetadata":{"promptTokenCount":100,"candidatesTokenCount":29,"thoughtsTokenCount":37,"totalTokenCount":166}"#,
+                    #""usageMetadata":{"promptTokenCount":100,"candidatesTokenCount":71,"totalTokenCount":208}"#,
+                ], 100, 108, 0
+            ),
+            (
+                .gemini,
+                [
+                    #""usageMetadata":{"promptTokenCount":100,"candidatesTokenCount":44,"totalTokenCount":144}"#,
+                    #""usageMetadata":{"promptTokenCount":100,"totalTokenCount":100}"#,
+                ], 100, 44, 0
+            ),
+        ] as [(AnswerShape, [String], Int64, Int64, Int64)])
+    func laterZeros(shape: AnswerShape, reports: [String], prompt: Int64, completion: Int64, cached: Int64) {
+        let bytes = Array(reports.map { "data: {" + $0 + "}\n\n" }.joined().utf8)
+        let (meter, _) = Self.feed(bytes, size: 11, .whole, shape)
+        #expect((meter.billed.prompt, meter.billed.completion, meter.billed.cached) == (prompt, completion, cached))
+    }
+
+    @Test(
+        "tokens that are no text are told apart, wherever a format has them",
+        arguments: [
+            (
+                AnswerShape.chat(.standard),
+                #""usage":{"prompt_tokens":100,"completion_tokens":50,"prompt_tokens_details":{"audio_tokens":40,"cached_tokens":9,"cached_tokens_details":{"audio_tokens":5}},"completion_tokens_details":{"audio_tokens":30,"image_tokens":7}}"#,
+                40, 5, 30, 7
+            ),
+            (
+                .gemini,
+                #""usageMetadata":{"promptTokenCount":100,"toolUsePromptTokenCount":10,"candidatesTokenCount":50,"promptTokensDetails":[{"modality":"TEXT","tokenCount":60},{"modality":"AUDIO","tokenCount":40}],"toolUsePromptTokensDetails":[{"modality":"AUDIO","tokenCount":2}],"cacheTokensDetails":[{"tokenCount":5,"modality":"AUDIO"}],"candidatesTokensDetails":[{"modality":"IMAGE","tokenCount":7},{"modality":"AUDIO","tokenCount":30}]}"#,
+                42, 5, 30, 7
+            ),
+            (
+                .chat(.standard),
+                #""usage":{"prompt_tokens":100,"completion_tokens":50,"audio_tokens":9,"prompt_tokens_details":{"image_tokens":40,"audio_tokens":-4}}"#,
+                0, 0, 0, 0
+            ),
+        ] as [(AnswerShape, String, Int64, Int64, Int64, Int64)])
+    func modalities(
+        shape: AnswerShape, usage: String, audio: Int64, audioCached: Int64, audioOutput: Int64, imageOutput: Int64
+    ) {
+        let (meter, _) = Self.feed(Array("data: {\(usage)}\n\n".utf8), size: 5, .whole, shape)
+        let modal = meter.billed.modal
+        #expect((modal.audio, modal.audioCached) == (audio, audioCached))
+        #expect((modal.audioOutput, modal.imageOutput) == (audioOutput, imageOutput))
+    }
+
+    @Test(
+        "a total without its parts is used, and an estimate only divides it",
+        arguments: [
+            (#""prompt_tokens":7,"total_tokens":12"#, 7, 5, false),
+            (#""completion_tokens":5,"total_tokens":12"#, 7, 5, false),
+            (#""total_tokens":12"#, 10, 2, true), (#""total_tokens":4"#, 4, 0, true),
+        ] as [(String, Int64, Int64, Bool)])
+    func totals(usage: String, prompt: Int64, completion: Int64, isEstimated: Bool) throws {
+        let (meter, _) = Self.feed(Array("data: {\"usage\":{\(usage)}}\n\n".utf8), size: 9, .whole)
+        let report = meter.reading.report(prompt: PromptSize(textBytes: 40, mediaTokens: 0), bounds: try Self.hold())
+        #expect((report.usage.prompt, report.usage.completion, report.isEstimated) == (prompt, completion, isEstimated))
+    }
+
+    @Test(
+        "what is beyond our own measure is flagged, each by its own name",
+        arguments: [
+            (#""usage":{"prompt_tokens":100,"completion_tokens":1000}"#, [UsageFlag.beyondBound]),
+            (#""usage":{"prompt_tokens":1,"completion_tokens":1}"#, []),
+            (#""usage":{"prompt_tokens":101,"completion_tokens":1}"#, [.beyondBound, .promptBeyondBytes]),
+            (#""usage":{"prompt_tokens":1,"completion_tokens":1001}"#, [.beyondBound, .outputBeyondBound]),
+            (#""model":"served-2026-01-02","usage":{"prompt_tokens":1,"completion_tokens":1}"#, []),
+            (#""model":"models/served","usage":{"prompt_tokens":1,"completion_tokens":1}"#, []),
+            (#""model":"served-mini","usage":{"prompt_tokens":1,"completion_tokens":1}"#, [.otherModel]),
+            (#""model":"other","usage":{"prompt_tokens":1,"completion_tokens":1}"#, [.otherModel]),
+            (#""usage":{"prompt_tokens":1,"completion_tokens":1,"num_sources_used":3}"#, [.unpricedSearch]),
+            (
+                #""usage":{"prompt_tokens":1,"completion_tokens":1,"prompt_tokens_details":{"audio_tokens":1}}"#,
+                [.unpricedModality]
+            ),
+        ] as [(String, [UsageFlag])])
+    func flags(report: String, flags: [UsageFlag]) throws {
+        let (meter, _) = Self.feed(Array("data: {\(report)}\n\n".utf8), size: 9, .whole)
+        let found = meter.reading.report(
+            prompt: PromptSize(textBytes: 40, mediaTokens: 0), bounds: try Self.hold(amount: 1))
+        #expect(found.flags == flags)
+    }
+
+    @Test("a choice that failed is no end", arguments: [#""finish_reason":"error""#, #""error":{"code":502}"#])
+    func failedChoice(choice: String) {
+        let (meter, _, _) = Self.run(
+            [#"data: {"choices":[{"delta":{"content":""},\#(choice)}]}"#, Self.done], size: 9, removing: true)
+        #expect(meter.reading.hasFailedChoice && !meter.reading.hasFinishReason && meter.reading.outputBytes == 0)
+        var reading = AnswerReading(.chat(.standard))
+        let isAnswer = Array(#"{"choices":[{"message":{"content":""},\#(choice)}]}"#.utf8).withUnsafeBufferPointer {
+            reading.readBody($0)
+        }
+        #expect(!isAnswer)
+    }
+
     @Test("per field the last report wins, and nothing is summed")
     func cumulative() {
         let chunks = (1...3).map {
@@ -245,11 +442,11 @@ struct StreamMeterTests {
         #expect(meter.billed.completion == 3)
     }
 
-    @Test("an event over the bound passes by unread, in bounded memory", arguments: [true, false])
+    @Test("an event over the bound passes by, and what it says is read in bounded memory", arguments: [true, false])
     func oversized(removing: Bool) {
         let long = "data: {\"choices\":[{\"delta\":{\"content\":\"" + String(repeating: "x", count: 3 << 20) + "\"}}]}"
         let (meter, output, bytes) = Self.run([Self.head, long, Self.usage, Self.done], size: 8192, removing: removing)
-        #expect(meter.hasUnreadEvents)
+        #expect(!meter.hasUnreadEvents)
         #expect(meter.billed.prompt == 10)
         #expect(output.count == bytes.count - (removing ? Self.usage.utf8.count + 2 : 0))
     }
