@@ -43,6 +43,8 @@ let package = Package(
             swiftSettings: strict
         ),
         .target(name: "Metering", dependencies: ["Ledger", "WireJSON"], swiftSettings: strict),
+        .target(name: "CRequestTables", exclude: ["tables"]),
+        .target(name: "Requests", dependencies: ["CRequestTables", "WireJSON"], swiftSettings: strict),
         .target(name: "Translation", dependencies: ["Metering", "WireJSON"], swiftSettings: strict),
         .target(name: "Projections", dependencies: ["Ledger", "WireJSON"], swiftSettings: strict),
         .target(
@@ -78,7 +80,7 @@ let package = Package(
         .executableTarget(
             name: "LedgerServer",
             dependencies: [
-                "Ledger", "LedgerSQLite", "Projections", "Auditing", "Metering", "Translation", "WireJSON",
+                "Ledger", "LedgerSQLite", "Projections", "Auditing", "Metering", "Requests", "Translation", "WireJSON",
                 "Authentication", "OldGateway", "COpenAPI",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
@@ -112,6 +114,7 @@ let package = Package(
         .testTarget(
             name: "ProjectionsTests", dependencies: ["Projections", "Ledger", "WireJSON"], swiftSettings: strict),
         .testTarget(name: "MeteringTests", dependencies: ["Metering", "Ledger", "WireJSON"], swiftSettings: strict),
+        .testTarget(name: "RequestsTests", dependencies: ["Requests", "WireJSON", "Fuzzing"], swiftSettings: strict),
         .testTarget(
             name: "TranslationTests", dependencies: ["Translation", "Metering", "Ledger", "WireJSON", "Fuzzing"],
             swiftSettings: strict),
@@ -144,10 +147,11 @@ let package = Package(
         .testTarget(
             name: "LedgerServerTests",
             dependencies: [
-                "LedgerServer", "Ledger", "LedgerSQLite", "Metering", "Projections", "Auditing", "Fuzzing",
+                "LedgerServer", "Ledger", "LedgerSQLite", "Metering", "Requests", "Projections", "Auditing", "Fuzzing",
                 "OldGateway",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOHTTP1", package: "swift-nio"),
             ],
             swiftSettings: strict),

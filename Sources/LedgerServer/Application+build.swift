@@ -123,7 +123,10 @@ struct Gateway: Sendable {
         router.add(
             middleware: GatewayMiddleware(
                 logger: logger, routes: routes, trustedProxies: configuration.trustedProxies))
-        HealthRoutes(writer: writer, registry: registry, follower: usageService, upstreams: upstreams).add(to: router)
+        let exposure = Exposure(perHour: limits.unbilledRequestsPerHour, logger: logger)
+        HealthRoutes(
+            writer: writer, registry: registry, follower: usageService, upstreams: upstreams, exposure: exposure
+        ).add(to: router)
         let caps = BudgetCaps(writer: writer, directory: directory)
         let users = UserRoutes(
             authenticator: authenticator, writer: writer, directory: directory, balances: balances, usage: usage,
@@ -147,8 +150,8 @@ struct Gateway: Sendable {
             to: router)
         ModelRoutes(
             configuration: configuration, authenticator: authenticator, writer: writer,
-            admission: Admission(configuration: configuration, writer: writer), registry: registry,
-            upstreams: upstreams, logger: logger
+            admission: Admission(configuration: configuration, writer: writer, exposure: exposure),
+            registry: registry, upstreams: upstreams, logger: logger
         ).add(to: router)
 
         let sweep = RenewalSweep(

@@ -7,12 +7,23 @@ import Testing
 
 @Suite("A chat request")
 struct ModelRequestTests {
-    static let model = ModelConfiguration(defaultMaxOutputTokens: 8192)
+    /// Reads a request for a model of a provider: by default one's own machine, of which nothing is known.
+    static func read(
+        _ body: String, _ endpoint: Endpoint = .chat, to provider: String = "kind: openai, api_base: \"http://h/v1\"",
+        window: Int? = nil, model: String = "m"
+    ) throws -> ModelRequest {
+        let yaml = "master_key: 12345678\nproviders: {p: {api_key: k, \(provider)}}"
+        let configuration = try ServerConfiguration(yaml: yaml, environment: [:])
+        var settings = configuration.defaultModel
+        settings.contextTokens = window
+        let provider = try #require(configuration.providers["p"])
+        return try ModelRequest(Array(body.utf8), endpoint: endpoint, for: provider, settings, model: model)
+    }
 
     static func upstream(_ body: String, bound: Int64? = nil) throws -> String {
-        let chat = try ModelRequest(Array(body.utf8), endpoint: .chat, media: model)
+        let chat = try read(body)
         return String(
-            decoding: chat.upstreamBody(model: "m", outputBound: bound, boundField: "max_tokens"), as: UTF8.self)
+            decoding: chat.upstreamBody(model: "m", outputBound: bound, boundFields: ["max_tokens"]), as: UTF8.self)
     }
 
     @Test(
@@ -76,7 +87,7 @@ struct ModelRequestTests {
                 + "}",
         ])
     func refused(body: String) {
-        #expect(throws: GatewayError.self) { try ModelRequest(Array(body.utf8), endpoint: .chat, media: Self.model) }
+        #expect(throws: GatewayError.self) { try Self.read(body) }
     }
 
     @Test("the prompt's size counts decoded text, and images by their figure")
@@ -84,18 +95,18 @@ struct ModelRequestTests {
         let escaped = #"{"model":"a:b","messages":[{"role":"user","content":"\u4e16\u754c"}]}"#
         let plain = #"{"model":"a:b","messages":[{"role":"user","content":"世界"}]}"#
         let sizes = try [escaped, plain].map {
-            try ModelRequest(Array($0.utf8), endpoint: .chat, media: Self.model).size
+            try Self.read($0).size
         }
         #expect(sizes[0] == sizes[1])
         #expect(sizes[0].textBytes >= 6)
         let image = String(repeating: "A", count: 100_000)
         let body =
             #"{"model":"a:b","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,\#(image)"}}]}]}"#
-        let size = try ModelRequest(Array(body.utf8), endpoint: .chat, media: Self.model).size
-        #expect(size.mediaTokens == 4096 && size.textBytes < 200)
+        let size = try Self.read(body, model: "openai/gpt-4o").size
+        #expect(size.mediaTokens == 85 + 8 * 170 && size.textBytes < 200)
         // Settings are no prompt; unknown fields may be.
-        let more = #"{"model":"a:b","messages":[],"metadata":{"a":"\#(image)"},"unknown":"\#(image)"}"#
-        let counted = try ModelRequest(Array(more.utf8), endpoint: .chat, media: Self.model).size.textBytes
+        let more = #"{"model":"a:b","messages":[],"logit_bias":{"a":"\#(image)"},"unknown":"\#(image)"}"#
+        let counted = try Self.read(more).size.textBytes
         #expect((100_000..<101_000).contains(counted))
     }
 
@@ -116,24 +127,78 @@ struct ModelRequestTests {
         let body =
             #"{"model":"a:b","messages":[\#(message)],"tools":[{"type":"function","function":{"parameters":{"type":"image_url","image_url":1,"description":"TEXT"}}}]}"#
             .replacingOccurrences(of: "TEXT", with: text)
-        let size = try ModelRequest(Array(body.utf8), endpoint: .chat, media: Self.model).size
-        #expect(size.textBytes > 100_000)
+        let size = try Self.read(body, window: 1_000_000).size
+        #expect(size.textBytes > 100_000 && size.tokenBound > 100_000)
     }
 
     @Test(
-        "a part that is no text has a figure, whatever it is",
+        "a part that is no text has a figure by what it is, and what cannot be known fills the window",
         arguments: [
-            (#"{"type":"image_url","image_url":{"url":"https://x"}}"#, 4096),
-            (#"{"type":"image","source":{"type":"base64","data":"AAAA"}}"#, 4096),
-            (#"{"type":"input_audio","input_audio":{"data":"AAAA"}}"#, 16_384),
-            (#"{"type":"input_file","file_id":"abc"}"#, 65_536),
-            (#"{"type":"video_url","video_url":{"url":"https://x/v.mp4"}}"#, 65_536),
-            (#"{"type":"tool_result","content":[{"type":"image","source":{"type":"url","url":"https://x"}}]}"#, 4096),
+            (#"{"type":"image_url","image_url":{"url":"https://x"}}"#, nil),
+            (
+                #"{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ"}}"#,
+                255
+            ),
+            (#"{"type":"image_url","image_url":{"url":"data:video/mp4;base64,AAAAIGZ0eXBpc29t"}}"#, nil),
+            (#"{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAAIGZ0eXBpc29t"}}"#, nil),
+            (#"{"type":"image_url","image_url":{"url":"data:text/plain;base64,AAAA"}}"#, 0),
+            (#"{"type":"image_url","image_url":{"url":"data:application/pdf;base64,JVBERi0xLjc="}}"#, nil),
+            (#"{"type":"input_audio","input_audio":{"data":"AAAA","format":"mp3"}}"#, 32),
+            (#"{"type":"input_audio","input_audio":{"data":"AAAAIGZ0eXBpc29t","format":"wav"}}"#, nil),
+            (#"{"type":"input_file","file_id":"abc"}"#, nil),
+            (#"{"type":"video_url","video_url":{"url":"https://x/v.mp4"}}"#, nil),
+            (#"{"type":"something_new","x":1}"#, nil),
             (#"{"type":"text","text":"x"}"#, 0),
-        ] as [(String, Int64)])
-    func media(part: String, tokens: Int64) throws {
+        ] as [(String, Int64?)])
+    func media(part: String, tokens: Int64?) throws {
         let body = #"{"model":"a:b","messages":[{"role":"user","content":[\#(part)]}]}"#
-        #expect(try ModelRequest(Array(body.utf8), endpoint: .chat, media: Self.model).size.mediaTokens == tokens)
+        let size = try Self.read(body, window: 777_777, model: "gpt-4o").size
+        if let tokens {
+            #expect(size.mediaTokens == tokens && size.tokenBound < 2000)
+        } else {
+            #expect(size.tokenBound == 777_777)
+            let error = #expect(throws: GatewayError.self) { try Self.read(body) }
+            #expect(error?.code == "unsupported_parameter" && error?.param?.hasPrefix("messages[0].content[0]") == true)
+        }
+    }
+
+    @Test("no prompt is longer than the model's window")
+    func window() throws {
+        let text = String(repeating: "世界", count: 50_000)
+        let body = #"{"model":"a:b","messages":[{"role":"user","content":"\#(text)"}]}"#
+        #expect(try Self.read(body).size.tokenBound > 300_000)
+        #expect(try Self.read(body, window: 128_000).size.tokenBound == 128_000)
+        #expect(try Self.read(body, model: "claude-3-5-sonnet").size.tokenBound == 200_000)
+    }
+
+    @Test("what a client leaves to us is dropped, wherever it stands, and told")
+    func dropped() throws {
+        let kept = #""model":"a:b","messages":[{"role":"user","content":"hi"}]"#
+        for (body, sent) in [
+            (#"{"metadata":{"a":1},\#(kept)}"#, #"{\#(kept)}"#), (#"{\#(kept),"metadata":{"a":1}}"#, #"{\#(kept)}"#),
+            (#"{\#(kept) , "metadata" : {"a":1} , "seed":7 , "safety_identifier":"x" }"#, #"{\#(kept) }"#),
+            (#"{"seed":7,"metadata":{},\#(kept)}"#, #"{\#(kept)}"#),
+            (#"{\#(kept),"temperature":0.5}"#, #"{\#(kept),"temperature":0.5}"#),
+        ] {
+            let request = try Self.read(body, to: "kind: anthropic, api_base: \"http://h/v1\"", model: "claude-3")
+            #expect(String(decoding: request.sentBody, as: UTF8.self) == sent)
+            #expect((request.dropped == nil) == (body == sent))
+        }
+    }
+
+    @Test("both bounds reach an upstream of which it is not known which it heeds")
+    func bothBounds() throws {
+        for (given, sent) in [
+            (#""max_tokens":7"#, #""max_tokens":7,"max_completion_tokens":7"#),
+            (#""max_completion_tokens":7"#, #""max_completion_tokens":7,"max_tokens":7"#),
+            (#""max_tokens":5,"max_completion_tokens":7"#, #""max_tokens":5,"max_completion_tokens":7"#),
+            (#""max_tokens":null"#, #""max_tokens":9,"max_completion_tokens":9"#),
+        ] {
+            let request = try Self.read(#"{"model":"a:b","messages":[],\#(given)}"#)
+            let body = request.upstreamBody(
+                model: "m", outputBound: request.maxTokens == nil ? 9 : nil, boundFields: Endpoint.chat.boundMembers)
+            #expect(String(decoding: body, as: UTF8.self) == #"{"model":"m","messages":[],\#(sent)}"#)
+        }
     }
 
     @Test(
@@ -154,34 +219,37 @@ struct ModelRequestTests {
             ),
         ])
     func renamed(body: String, expected: String) throws {
-        let request = try ModelRequest(Array(body.utf8), endpoint: .chat, media: Self.model)
-        let sent = request.upstreamBody(model: "m", outputBound: nil, boundField: "max_tokens", isOnlyBound: true)
+        let request = try Self.read(body)
+        let sent = request.upstreamBody(model: "m", outputBound: nil, boundFields: ["max_tokens"])
         #expect(String(decoding: sent, as: UTF8.self) == expected)
-        let untouched = request.upstreamBody(model: "u:m", outputBound: nil, boundField: "max_tokens")
+        let untouched = request.upstreamBody(model: "u:m", outputBound: nil, boundFields: [])
         #expect(String(decoding: untouched, as: UTF8.self) == body)
     }
 
     @Test("what the provider may search or fetch is a bound, and no estimate")
     func searched() throws {
-        let plain = try ModelRequest(
-            Array(#"{"model":"a:b","input":"hi"}"#.utf8), endpoint: .responses, media: Self.model)
-        let searching = try ModelRequest(
-            Array(#"{"model":"a:b","input":"hi","tools":[{"type":"web_search"}],"max_tool_calls":50}"#.utf8),
-            endpoint: .responses, media: Self.model)
-        #expect(searching.size.tokenBound >= 1_000_000 && searching.searchBound == 50)
+        let plain = try Self.read(#"{"model":"a:b","input":"hi"}"#, .responses)
+        let searching = try Self.read(
+            #"{"model":"a:b","input":"hi","tools":[{"type":"web_search"}],"max_tool_calls":50}"#, .responses)
+        // Each call makes the model read all again that came before.
+        #expect(searching.size.tokenBound >= 50 * 51 / 2 * 20_000 && searching.searchBound == 50)
+        let bounded = try Self.read(
+            #"{"model":"a:b","input":"hi","tools":[{"type":"web_search"}],"max_tool_calls":50}"#, .responses,
+            window: 100_000)
+        #expect(bounded.size.tokenBound == 51 * 100_000)
         #expect(searching.size.estimatedTokens < plain.size.estimatedTokens + 40)
     }
 
     @Test("a prompt that the provider may cache of itself is admitted as one that writes")
     func cachesItself() throws {
         let body = #"{"model":"a:b","max_tokens":5,"cache_control":{"type":"ephemeral"},"messages":[]}"#
-        #expect(try ModelRequest(Array(body.utf8), endpoint: .messages, media: Self.model).writesCache)
+        #expect(try Self.read(body, .messages, to: "kind: anthropic, api_base: \"http://h/v1\"").writesCache)
     }
 
     @Test("the larger of two bounds counts")
     func bounds() throws {
         let body = #"{"model":"a:b","messages":[],"max_tokens":5,"max_completion_tokens":9}"#
-        #expect(try ModelRequest(Array(body.utf8), endpoint: .chat, media: Self.model).maxTokens == 9)
+        #expect(try Self.read(body).maxTokens == 9)
     }
 }
 

@@ -2,9 +2,11 @@ import AsyncHTTPClient
 import Foundation
 import HTTPTypes
 import Ledger
+import Logging
 import Metering
 import NIOCore
 import NIOHTTP1
+import Requests
 import Testing
 
 @testable import LedgerServer
@@ -23,50 +25,96 @@ struct CircuitTests {
         // A success in between begins the count again.
         for result in [Circuit.Result.dead, .dead, .alive, .dead, .dead] {
             #expect(circuit.enter(at: start))
-            circuit.note(result, at: start)
+            circuit.note(result, of: .someone(), at: start)
         }
         #expect(circuit.closedFor(at: start) == nil)
-        circuit.note(.dead, at: start)
+        circuit.note(.dead, of: .someone(), at: start)
         #expect(circuit.closedFor(at: after(10)) == .seconds(20))
         #expect(!circuit.enter(at: after(29)))
         // One tries; another must not.
         #expect(circuit.enter(at: after(30)) && !circuit.enter(at: after(30)))
         #expect(circuit.closedFor(at: after(30)) == .seconds(1))
-        circuit.note(.dead, at: after(31))
+        circuit.note(.dead, of: .someone(), at: after(31))
         #expect(circuit.closedFor(at: after(31)) == .seconds(30) && !circuit.enter(at: after(60)))
         // A try that is given up leaves room for the next.
         #expect(circuit.enter(at: after(61)))
-        circuit.note(.unknown, at: after(62))
+        circuit.note(.unknown, of: .someone(), at: after(62))
         #expect(circuit.enter(at: after(62)))
-        circuit.note(.alive, at: after(63))
+        circuit.note(.alive, of: .someone(), at: after(63))
         #expect(circuit.closedFor(at: after(63)) == nil)
     }
 
     @Test("what was under way when it opened neither opens it for longer nor closes it unless it is answered")
     func late() {
         let circuit = Circuit(threshold: 1, openFor: .seconds(30))
+        circuit.note(.dead, of: .someone(), at: start)
         #expect(circuit.enter(at: start) && circuit.enter(at: start) && circuit.enter(at: start))
-        circuit.note(.dead, at: start)
-        circuit.note(.dead, at: after(20))
+        circuit.note(.dead, of: .someone(), at: start)
+        circuit.note(.dead, of: .someone(), at: after(20))
         #expect(circuit.closedFor(at: after(20)) == .seconds(10))
-        circuit.note(.alive, at: after(21))
+        circuit.note(.alive, of: .someone(), at: after(21))
         #expect(circuit.enter(at: after(21)))
     }
 
     @Test("a try that takes its time does not keep others away for longer than the circuit is open")
     func slow() {
         let circuit = Circuit(threshold: 1, openFor: .seconds(30))
-        circuit.note(.dead, at: start)
+        for _ in 0..<2 { circuit.note(.dead, of: .someone(), at: start) }
         #expect(circuit.enter(at: after(30)) && !circuit.enter(at: after(59)))
         #expect(circuit.closedFor(at: after(60)) == nil && circuit.enter(at: after(60)))
         #expect(!circuit.enter(at: after(61)))
     }
 
+    @Test("an account's own failures never open it, however many, and those of several do")
+    func ofOneAccount() throws {
+        let circuit = Circuit(threshold: 5, openFor: .seconds(30))
+        let (one, other) = (AccountID.someone(), AccountID.someone())
+        for _ in 0..<1000 { circuit.note(.dead, of: one, at: start) }
+        #expect(circuit.closedFor(at: start) == nil)
+        circuit.note(.dead, of: other, at: start)
+        #expect(circuit.closedFor(at: start) == nil, "one of the other's is not enough")
+        circuit.note(.dead, of: other, at: start)
+        #expect(circuit.closedFor(at: start) == .seconds(30))
+    }
+
     @Test("a threshold of zero never opens")
     func never() {
         let circuit = Circuit(threshold: 0, openFor: .seconds(30))
-        for _ in 0..<100 { circuit.note(.dead, at: start) }
+        for _ in 0..<100 { circuit.note(.dead, of: .someone(), at: start) }
         #expect(circuit.enter(at: start) && circuit.closedFor(at: start) == nil)
+    }
+}
+
+extension AccountID {
+    /// Another account each time.
+    static func someone() -> AccountID { AccountID(rawValue: UUID().uuidString) ?? .prices }
+}
+
+@Suite("Exposure")
+struct ExposureTests {
+    @Test("an account that has requests ended by our bounds again and again waits; others do not")
+    func slowed() throws {
+        let data =
+            #"{"request":"r","model":"up:served","endpoint":"e","prompt_bound":100,"output_bound":1000,"wanted_output":1000,"price":{"version":1,"input":1,"output":1},"micro_credits_per_usd":10000000,"amount":7}"#
+        guard case .holdPlaced(let hold) = try LedgerEvent(type: "hold_placed.v1", data: Array(data.utf8)) else {
+            return
+        }
+        let exposure = Exposure(perHour: 3, logger: Logger(label: "test"))
+        let (one, other) = (AccountID.someone(), AccountID.someone())
+        let start = ContinuousClock.now
+        for minute in 0..<3 {
+            #expect(exposure.delay(for: one, at: start + .seconds(60 * minute)) == nil)
+            exposure.noteUnbilled(hold, of: one, .timeout, isAccounts: true, at: start + .seconds(60 * minute))
+            // What is not its doing does not count against it.
+            exposure.noteUnbilled(hold, of: other, .shutdown, isAccounts: false, at: start)
+        }
+        #expect(exposure.delay(for: one, at: start + .seconds(180)) == .seconds(3600 - 180))
+        #expect(exposure.delay(for: other, at: start + .seconds(180)) == nil)
+        // When the first of the three is an hour old, the next may come.
+        #expect(exposure.delay(for: one, at: start + .seconds(3600)) == nil)
+        let never = Exposure(perHour: 0, logger: Logger(label: "test"))
+        for _ in 0..<100 { never.noteUnbilled(hold, of: one, .timeout, isAccounts: true, at: start) }
+        #expect(never.delay(for: one, at: start) == nil)
     }
 }
 
@@ -229,7 +277,10 @@ struct UpstreamCallTests {
             headers: ["authorization: Bearer k"], body: #"{"model":"m/1x?","input":["a","b"]}"#),
         Case(
             provider: "anthropic", endpoint: .messages, more: #""max_tokens":5,\#(hi)"#, path: "/messages",
-            headers: ["x-api-key: k", "anthropic-version: 2024-01-01", "anthropic-beta: new-1"],
+            headers: [
+                "x-api-key: k", "anthropic-version: 2023-06-01",
+                "anthropic-beta: context-management-2025-06-27,effort-2025-11-24",
+            ],
             body: #"{"model":"m/1x?","max_tokens":5,\#(hi)}"#),
         Case(
             provider: "anthropic", endpoint: .chat, more: hi, path: "/messages",
@@ -272,11 +323,15 @@ struct UpstreamCallTests {
         #expect(UpstreamCall.supports(example.endpoint, provider.kind))
         let request = try ModelRequest(
             Array(#"{"model":"p:m",\#(example.more)}"#.utf8), endpoint: example.endpoint,
-            media: configuration.defaultModel)
+            for: provider, configuration.defaultModel, model: "m/1x?")
         let id = try #require(RequestID(rawValue: "r"))
         let call = try UpstreamCall(
             request, to: provider, model: "m/1x?", outputBound: 99, id: id,
-            headers: [.anthropicVersion: "2024-01-01", .anthropicBeta: "new-1"])
+            headers: [
+                .anthropicVersion: "2024-01-01",
+                .anthropicBeta:
+                    "context-management-2025-06-27, context-1m-2025-08-07,fast-mode-2026-02-01 ,effort-2025-11-24",
+            ])
         #expect(call.path == example.path)
         #expect(call.headers.map { "\($0.name): \($0.value)" } == example.headers)
         #expect(String(decoding: call.body, as: UTF8.self) == example.body)
@@ -291,10 +346,12 @@ struct UpstreamCallTests {
         for (kind, shape) in expected {
             let yaml = "master_key: 12345678\nproviders: {p: {kind: \(kind), api_key: k, api_base: \"http://h/v1\"}}"
             let configuration = try ServerConfiguration(yaml: yaml, environment: [:])
+            let provider = try #require(configuration.providers["p"])
             let request = try ModelRequest(
-                Array(#"{"model":"p:m",\#(Self.hi)}"#.utf8), endpoint: .chat, media: configuration.defaultModel)
+                Array(#"{"model":"p:m",\#(Self.hi)}"#.utf8), endpoint: .chat, for: provider,
+                configuration.defaultModel, model: "m")
             let call = try UpstreamCall(
-                request, to: try #require(configuration.providers["p"]), model: "m", outputBound: 9,
+                request, to: provider, model: "m", outputBound: 9,
                 id: try #require(RequestID(rawValue: "r")), headers: [:])
             #expect(call.format.shape == shape)
         }
@@ -303,14 +360,23 @@ struct UpstreamCallTests {
     @Test("what cannot be translated is a 400 that names it")
     func untranslatable() throws {
         let configuration = try ServerConfiguration(yaml: Self.configuration, environment: [:])
-        let request = try ModelRequest(
-            Array(#"{"model":"p:m","n":2,\#(Self.hi)}"#.utf8), endpoint: .chat, media: configuration.defaultModel)
+        let provider = try #require(configuration.providers["anthropic"])
+        func read(_ more: String) throws -> ModelRequest {
+            try ModelRequest(
+                Array(#"{"model":"p:m",\#(more),\#(Self.hi)}"#.utf8), endpoint: .chat, for: provider,
+                configuration.defaultModel, model: "m")
+        }
+        let known = #expect(throws: GatewayError.self) { try read(#""n":2"#) }
+        #expect(known?.status == .badRequest && known?.code == "not_offered" && known?.param == "n")
+        let unknown = #expect(throws: GatewayError.self) { try read(#""nn":2"#) }
+        #expect(unknown?.status == .badRequest && unknown?.code == "unsupported_parameter" && unknown?.param == "nn")
+        let request = try read(#""temperature":1.5"#)
         let error = #expect(throws: GatewayError.self) {
             try UpstreamCall(
-                request, to: try #require(configuration.providers["anthropic"]), model: "m", outputBound: 9,
-                id: try #require(RequestID(rawValue: "r")), headers: [:])
+                request, to: provider, model: "m", outputBound: 9, id: try #require(RequestID(rawValue: "r")),
+                headers: [:])
         }
-        #expect(error?.status == .badRequest && error?.code == "unsupported_parameter" && error?.param == "n")
+        #expect(error?.status == .badRequest && error?.code == "unsupported_parameter" && error?.param == "temperature")
     }
 }
 
@@ -389,18 +455,46 @@ struct ProviderConfigurationTests {
         #expect(try ServerConfiguration(yaml: yaml + "default_pricing: false", environment: [:]).pricing.isEmpty)
     }
 
-    @Test("what a picture counts is the most of any model that may answer")
+    @Test("what parts count is the operator's word, else the family's")
     func media() throws {
         let yaml = """
             master_key: 12345678
             providers: {xai: {api_key: k}}
             models:
-              "xai:a": {fallbacks: ["xai:b", "xai:c"], image_tokens: 100, search_tokens: 9}
-              "xai:b": {image_tokens: 7000, audio_tokens: 1}
+              "xai:grok-3": {image_tokens: 100, search_tokens: 9, context_tokens: 1000, refuse_parts: [audio, document]}
             """
         let read = try ServerConfiguration(yaml: yaml, environment: [:])
-        let figures = read.mediaFigures(of: try #require(ModelKey("xai:a")))
-        #expect(figures.imageTokens == 7000 && figures.audioTokens == 16_384 && figures.searchTokens == 20_000)
+        let own = read.settings(of: try #require(ModelKey("xai:grok-3")))
+        let figures = own.figures(of: "grok-3")
+        #expect(figures.imageTokens == 100 && figures.searchTokens == 9 && figures.contextTokens == 1000)
+        #expect(own.refusedParts == [.audio, .document])
+        #expect(read.defaultModel.figures(of: "grok-3").contextTokens == 131_072)
+        #expect(read.defaultModel.figures(of: "mine").contextTokens == nil)
+        for wrong in ["refuse_parts: [text]", "refuse_parts: [pictures]", "context_tokens: 0"] {
+            #expect(throws: ConfigurationError.self) {
+                try ServerConfiguration(
+                    yaml: "master_key: 12345678\nproviders: {xai: {api_key: k}}\nmodels: {\"xai:a\": {\(wrong)}}",
+                    environment: [:])
+            }
+        }
+    }
+
+    @Test("what no table knows passes at one's own machine only, unless the operator says otherwise")
+    func unknownMembers() throws {
+        for (yaml, passes) in [
+            ("openai: {api_key: k}", false), ("groq: {api_key: k}", false), ("anthropic: {api_key: k}", false),
+            ("mine: {api_key: k, api_base: \"http://h/v1\"}", true),
+            ("mine: {api_key: k, api_base: \"https://api.openai.com/v1\"}", false),
+            ("mine: {api_key: k, api_base: \"https://openrouter.ai/api/v1\"}", false),
+            ("mine: {api_key: k, kind: xai, api_base: \"http://h/v1\"}", false),
+            ("mine: {api_key: k, api_base: \"http://h/v1\", unknown_members: refuse}", false),
+            ("openai: {api_key: k, unknown_members: pass, allow: [x, messages.y]}", true),
+        ] {
+            let provider = try #require(try Self.providers(yaml).values.first)
+            #expect(provider.passesUnknownMembers == passes, "\(yaml)")
+        }
+        #expect(throws: ConfigurationError.self) { try Self.providers("openai: {api_key: k, unknown_members: maybe}") }
+        #expect(throws: ConfigurationError.self) { try Self.providers("openai: {api_key: k, allow: [model]}") }
     }
 
     @Test("the examples are read without a warning", arguments: ["gateway", "login", "providers", "billing"])

@@ -1,4 +1,5 @@
 import Foundation
+import Requests
 
 /// An upstream.
 struct ProviderConfiguration: Sendable {
@@ -29,6 +30,12 @@ struct ProviderConfiguration: Sendable {
     let maxTokensField: String?
     /// Azure: the version of its older URLs, which name the deployment; nil: the newer ones.
     let apiVersion: String?
+    /// `unknown_members`: whether members of requests that no table knows pass, measured as prompt; else they are refused.
+    let passesUnknownMembers: Bool
+    /// `allow`: members that pass although they are unknown or refused.
+    let allowedMembers: Set<String>
+    /// Whether it is the maker of its API itself, and not somebody who speaks it.
+    private let isMaker: Bool
 
     /// Where well-known providers are.
     private static let knownBases = [
@@ -107,8 +114,49 @@ struct ProviderConfiguration: Sendable {
             throw ConfigurationError(
                 "must be a version such as 2024-10-21", key: "providers.\(name).api_version", line: line)
         }
+        isMaker = kind != .demo && (kind != .openai || base.map { $0.hasPrefix("https://api.openai.com/") } == true)
+        let unknown = try section.choice("unknown_members", ["refuse", "pass"])
+        // One's own machine may know what nobody has told us of; a well-known provider is as its reference says.
+        let isKnown = base.map { Self.knownBases.values.contains($0) } ?? false
+        let isOwn = kind == .demo || (kind == .openai && !isMaker && !isKnown)
+        passesUnknownMembers = unknown.map { $0 == "pass" } ?? isOwn
+        allowedMembers = Set(try section.texts("allow") ?? [])
+        guard allowedMembers.allSatisfy({ !$0.isEmpty && $0.utf8.count <= 255 }), !allowedMembers.contains("model")
+        else {
+            throw ConfigurationError(
+                "must be names of members, or paths to them such as messages.content.name",
+                key: "providers.\(name).allow", line: line)
+        }
         if section.ignore("client_args") { warnings.append("'providers.\(name).client_args' is ignored") }
         try section.finish()
+    }
+
+    /// Whether it answers in sound only where it is asked to; of others it is not known.
+    var answersInAudioOnlyIfAsked: Bool {
+        switch kind {
+        case .openai, .azure: isMaker
+        case .xai, .anthropic, .gemini: true
+        case .geminiOpenAI, .demo: false
+        }
+    }
+
+    /// What a request by a route may say to it.
+    func table(for endpoint: Endpoint) throws -> RequestTable {
+        let table =
+            switch (endpoint, kind) {
+            case (.chat, .anthropic): RequestTables.anthropicChat
+            case (.chat, .gemini): RequestTables.geminiChat
+            case (.chat, .geminiOpenAI): RequestTables.geminiOpenAIChat
+            case (.chat, .xai): RequestTables.xaiChat
+            case (.chat, .azure): RequestTables.azureChat
+            case (.chat, .openai), (.chat, .demo): isMaker ? RequestTables.openAIChat : RequestTables.compatibleChat
+            case (.messages, _): RequestTables.messages
+            case (.responses, .xai): RequestTables.xaiResponses
+            case (.responses, _): RequestTables.openAIResponses
+            case (.embeddings, .openai) where isMaker, (.embeddings, .azure): RequestTables.embeddings
+            case (.embeddings, _): RequestTables.compatibleEmbeddings
+            }
+        return try table.get()
     }
 
     /// The environment variable in which a provider's key is looked for.

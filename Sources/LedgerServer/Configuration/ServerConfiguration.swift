@@ -1,6 +1,7 @@
 import Foundation
 import Ledger
 import Projections
+import Requests
 
 /// The bounds of the server: each has its default here, and is a key of `limits:` in the file.
 struct Limits: Sendable {
@@ -24,8 +25,11 @@ struct Limits: Sendable {
     var idleTimeoutSeconds = 120
     /// `client_idle_timeout_seconds`: how long a connection may be idle between requests, or dawdle over one.
     var clientIdleTimeoutSeconds = 75
-    /// `drain_timeout_seconds`: how long an upstream is listened to for its usage after the client has gone.
-    var drainTimeoutSeconds = 60
+    /// `max_abandoned_requests`: upstreams that are listened to at once, for their usage, although the client has gone.
+    var maxAbandonedRequests = 1024
+    /// `unbilled_requests_per_hour`: how many requests of an account may end by our bounds, without an answer and a charge, before it has to wait;
+    /// 0: any number.
+    var unbilledRequestsPerHour = 20
     /// `shutdown_grace_seconds`: how long requests under way may go on after SIGTERM.
     var shutdownGraceSeconds = 30
     /// `queue_length`: commands that may wait for the writer.
@@ -51,7 +55,7 @@ struct Limits: Sendable {
 
     init() {}
 
-    init(_ section: ConfigurationSection?) throws(ConfigurationError) {
+    init(_ section: ConfigurationSection?, warnings: inout [String]) throws(ConfigurationError) {
         guard var section else { return }
         maxBodyBytes = try section.integer("max_body_bytes", in: 1024...(1 << 30)) ?? maxBodyBytes
         maxHeaderBytes = try section.integer("max_header_bytes", in: 1024...(1 << 20)) ?? maxHeaderBytes
@@ -65,7 +69,11 @@ struct Limits: Sendable {
         idleTimeoutSeconds = try section.integer("idle_timeout_seconds", in: 1...3600) ?? idleTimeoutSeconds
         clientIdleTimeoutSeconds =
             try section.integer("client_idle_timeout_seconds", in: 1...3600) ?? clientIdleTimeoutSeconds
-        drainTimeoutSeconds = try section.integer("drain_timeout_seconds", in: 0...3600) ?? drainTimeoutSeconds
+        maxAbandonedRequests = try section.integer("max_abandoned_requests", in: 0...100_000) ?? maxAbandonedRequests
+        unbilledRequestsPerHour =
+            try section.integer("unbilled_requests_per_hour", in: 0...1_000_000) ?? unbilledRequestsPerHour
+        // An upstream is listened to until it ends.
+        if section.ignore("drain_timeout_seconds") { warnings.append("'limits.drain_timeout_seconds' is ignored") }
         shutdownGraceSeconds = try section.integer("shutdown_grace_seconds", in: 0...3600) ?? shutdownGraceSeconds
         queueLength = try section.integer("queue_length", in: 1...1_000_000) ?? queueLength
         cachedAccounts = try section.integer("cached_accounts", in: 2...10_000_000) ?? cachedAccounts
@@ -87,14 +95,26 @@ struct Limits: Sendable {
 struct ModelConfiguration: Sendable {
     /// `default_max_output_tokens`: the output bound where the client gives none.
     var defaultMaxOutputTokens: Int
-    /// `image_tokens`, `audio_tokens`, `file_tokens`: what one such part of a prompt counts at most.
-    var imageTokens = 4096
-    var audioTokens = 16_384
-    var fileTokens = 65_536
+    /// `context_tokens`: the context window, which no prompt is longer than; nil: by the model's family, where that is known.
+    var contextTokens: Int?
+    /// `image_tokens`, `audio_tokens`, `file_tokens`: what one such part of a prompt counts at most; nil: by what it is, and the model's family.
+    var imageTokens: Int?
+    var audioTokens: Int?
+    var fileTokens: Int?
     /// `search_tokens`: what one web search may add to a prompt.
     var searchTokens = 20_000
+    /// `refuse_parts`: kinds of parts that are not sent to it.
+    var refusedParts: Set<PartKind> = []
     /// `fallbacks`: the models that answer in its place, in this order, where its provider does not.
     var fallbacks: [ModelKey] = []
+
+    /// What parts of a prompt count at most, for a model of that name.
+    func figures(of model: String) -> PartFigures {
+        PartFigures(
+            model: model, contextTokens: contextTokens.map(Int64.init), imageTokens: imageTokens.map(Int64.init),
+            audioTokens: audioTokens.map(Int64.init), fileTokens: fileTokens.map(Int64.init),
+            searchTokens: Int64(searchTokens))
+    }
 }
 
 /// The whole configuration, checked: nothing in it can fail later.
@@ -180,7 +200,7 @@ struct ServerConfiguration: Sendable {
         payments = try Self.payments(&file, plans: plans)
         notices = try Self.notices(&file)
         checkpoints = try Self.checkpoints(&file)
-        limits = try Limits(file.section("limits", overriddenByEnvironment: true))
+        limits = try Limits(file.section("limits", overriddenByEnvironment: true), warnings: &warnings)
         allowUnpriced = try file.boolean("allow_unpriced") ?? false
         let status = try file.choice("insufficient_credits_status", ["402", "403"])
         insufficientCreditsStatus = status == "403" ? 403 : 402
@@ -264,8 +284,14 @@ struct ServerConfiguration: Sendable {
         let cached = try section.price("cached_price_per_million")
         let write = try section.price("cache_write_price_per_million")
         let writeHour = try section.price("cache_write_1h_price_per_million")
+        let modal = ModalRates(
+            audio: try section.price("audio_input_price_per_million"),
+            audioCached: try section.price("audio_cached_price_per_million"),
+            audioOutput: try section.price("audio_output_price_per_million"),
+            imageOutput: try section.price("image_output_price_per_million"))
         guard let input, let output else { return nil }
-        return TokenRates(input: input, output: output, cached: cached, cacheWrite: write, cacheWriteHour: writeHour)
+        return TokenRates(
+            input: input, output: output, cached: cached, cacheWrite: write, cacheWriteHour: writeHour, modal: modal)
     }
 
     private mutating func readModels(_ file: inout ConfigurationSection) throws(ConfigurationError) {
@@ -277,6 +303,16 @@ struct ServerConfiguration: Sendable {
                 var settings = defaultModel
                 settings.defaultMaxOutputTokens =
                     try entry.integer("default_max_output_tokens", in: 1...1_000_000) ?? settings.defaultMaxOutputTokens
+                settings.contextTokens =
+                    try entry.integer("context_tokens", in: 1...100_000_000) ?? settings.contextTokens
+                for kind in try entry.texts("refuse_parts") ?? [] {
+                    guard let part = PartKind(rawValue: kind), part != .text else {
+                        throw ConfigurationError(
+                            "must be some of image, audio, video, document and other",
+                            key: "models.\(name).refuse_parts", line: line)
+                    }
+                    settings.refusedParts.insert(part)
+                }
                 settings.imageTokens = try entry.integer("image_tokens", in: 0...10_000_000) ?? settings.imageTokens
                 settings.audioTokens = try entry.integer("audio_tokens", in: 0...10_000_000) ?? settings.audioTokens
                 settings.fileTokens = try entry.integer("file_tokens", in: 0...10_000_000) ?? settings.fileTokens
@@ -326,15 +362,4 @@ struct ServerConfiguration: Sendable {
 
     func settings(of model: ModelKey) -> ModelConfiguration { models[model.description] ?? defaultModel }
 
-    /// What parts of a prompt count that are no text: for each kind the most of any model that may answer.
-    func mediaFigures(of model: ModelKey) -> ModelConfiguration {
-        let own = settings(of: model)
-        return own.fallbacks.reduce(into: own) { figures, fallback in
-            let other = settings(of: fallback)
-            figures.imageTokens = max(figures.imageTokens, other.imageTokens)
-            figures.audioTokens = max(figures.audioTokens, other.audioTokens)
-            figures.fileTokens = max(figures.fileTokens, other.fileTokens)
-            figures.searchTokens = max(figures.searchTokens, other.searchTokens)
-        }
-    }
 }

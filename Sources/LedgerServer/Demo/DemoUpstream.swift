@@ -3,6 +3,7 @@ import Ledger
 import Logging
 import Metering
 import NIOCore
+import Requests
 import ServiceLifecycle
 import WireJSON
 
@@ -26,21 +27,26 @@ struct DemoUpstream: Sendable {
 
     @Sendable func complete(_ request: Request, _ context: BasicRequestContext) async throws -> Response {
         let body = try await request.body.collect(upTo: 64 << 20)
-        let chat = try ModelRequest(
-            Array(body.readableBytesView), endpoint: .chat, media: ModelConfiguration(defaultMaxOutputTokens: 8192))
+        var reader = RequestReader(
+            try RequestTables.compatibleChat.get(), policy: RequestReader.Policy(passesUnknown: true),
+            figures: PartFigures(model: "demo", imageTokens: 256, audioTokens: 256, fileTokens: 256),
+            promptMember: "messages")
+        try Array(body.readableBytesView).withUnsafeBufferPointer { try reader.read($0) }
+        let chat = reader.reading
+        let size = PromptSize(textBytes: chat.textBytes, mediaTokens: chat.mediaTokens)
         // A word is a token here: text and usage follow from the request, and the same request always gives the same.
-        let limit = Int(clamping: chat.maxTokens ?? 64)
+        let limit = Int(clamping: chat.bounds.map(\.value).max() ?? 64)
         let text =
-            "This is the demo model answering. It received a prompt of \(chat.size.textBytes) bytes and replies with the same words each time, so that every token of this answer can be counted and its charge checked by hand."
+            "This is the demo model answering. It received a prompt of \(size.textBytes) bytes and replies with the same words each time, so that every token of this answer can be counted and its charge checked by hand."
         let words = text.split(separator: " ").prefix(limit).map(String.init)
         let isCut = words.count < text.split(separator: " ").count
         let answer = DemoAnswer(
-            model: chat.model, words: words, finishReason: isCut ? "length" : "stop",
-            promptTokens: chat.size.estimatedTokens)
+            model: chat.model ?? "", words: words, finishReason: isCut ? "length" : "stop",
+            promptTokens: size.estimatedTokens)
         guard chat.isStream else {
             return Response.json { $0.raw(answer.body()) }
         }
-        let wantsUsage = chat.wantsUsageChunk
+        let wantsUsage = chat.wantsUsage
         return Response(
             status: .ok, headers: [.contentType: "text/event-stream"],
             body: ResponseBody { writer in

@@ -335,6 +335,8 @@ extension HTTPField.Name {
     static let chargedCredits = named("x-ledger-charged-credits")
     static let balanceCredits = named("x-ledger-balance-credits")
     static let idempotencyKey = named("idempotency-key")
+    /// Members of a request that were not sent on: hints that the provider has nothing for.
+    static let droppedParameters = named("x-dropped-parameters")
     static let idempotencyReplayed = named("idempotency-replayed")
     static let gatewayKey = named("x-anyllm-key")
     static let shouldRetry = named("x-should-retry")

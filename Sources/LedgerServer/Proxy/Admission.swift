@@ -6,20 +6,31 @@ import Metering
 final class Admission: Sendable {
     let configuration: ServerConfiguration
     let writer: LedgerWriter
+    let exposure: Exposure
 
-    init(configuration: ServerConfiguration, writer: LedgerWriter) {
+    init(configuration: ServerConfiguration, writer: LedgerWriter, exposure: Exposure) {
         self.configuration = configuration
         self.writer = writer
+        self.exposure = exposure
     }
 
     /// Admits a try: when it returns, the hold is durable; where it throws, there is none.
     ///
-    /// The translation comes first: what cannot be translated changes nothing.
+    /// The translation comes first: what cannot be translated changes nothing. `isFirst`: whether the request was read for that model; for
+    /// another it is read again, by the table and the figures of that one.
     func admit(
-        _ terms: Attempts.Terms, _ id: RequestID, at candidate: Attempts.Candidate
+        _ terms: Attempts.Terms, _ id: RequestID, at candidate: Attempts.Candidate, isFirst: Bool
     ) async throws -> (Attempt, UpstreamCall) {
-        let (request, provider) = (terms.request, candidate.upstream.configuration)
+        let provider = candidate.upstream.configuration
         let settings = configuration.settings(of: candidate.model)
+        let first = terms.request
+        let request =
+            isFirst
+            ? first
+            : try await EventLoopTaskExecutor.offLoop(first.body.count) {
+                try ModelRequest(
+                    first.body, endpoint: first.endpoint, for: provider, settings, model: candidate.model.model)
+            }
         let wanted = request.endpoint == .embeddings ? 0 : request.maxTokens ?? Int64(settings.defaultMaxOutputTokens)
         let prepare: @Sendable (Int64) throws -> UpstreamCall = { bound in
             try UpstreamCall(
@@ -31,15 +42,18 @@ final class Admission: Sendable {
             request: id,
             origin: RequestOrigin(
                 model: candidate.model.description, keyID: terms.keyID, endpoint: request.endpoint.path),
-            promptBound: request.size.tokenBound.addingClamped(UpstreamCall.addedPrompt(request, provider.kind)),
+            promptBound: request.size.tokenBound,
             outputPerChoice: wanted, choices: request.choices,
             shrinkTo: request.maxTokens == nil ? call.leastOutput : nil, searchBound: request.searchBound,
+            audioBound: request.audioBound, audioOutput: request.mayBeAudio,
             writesCache: request.writesCache, allowUnpriced: configuration.allowUnpriced)
         let receipt = try await writer.admit(hold, account: terms.account, key: terms.requestKey)
         guard case .holdPlaced(let placed)? = receipt.event?.event else {
             throw GatewayError(.internalServerError, "internal_error", "Internal server error")
         }
-        let attempt = Attempt(upstream: candidate.upstream, hold: placed, format: call.format)
+        let attempt = Attempt(
+            upstream: candidate.upstream, hold: placed, format: call.format, prompt: request.size,
+            dropped: request.dropped)
         let bound = placed.outputBound / max(1, request.choices)
         guard bound != wanted else { return (attempt, call) }
         do {

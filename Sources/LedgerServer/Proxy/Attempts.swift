@@ -9,11 +9,16 @@ final class Attempt: Sendable {
     let upstream: Upstream
     let hold: HoldPlaced
     let format: AnswerFormat
+    let prompt: PromptSize
+    /// The places of the request that were not sent on; nil: none.
+    let dropped: String?
 
-    init(upstream: Upstream, hold: HoldPlaced, format: AnswerFormat) {
+    init(upstream: Upstream, hold: HoldPlaced, format: AnswerFormat, prompt: PromptSize, dropped: String?) {
         self.upstream = upstream
         self.hold = hold
         self.format = format
+        self.prompt = prompt
+        self.dropped = dropped
     }
 }
 
@@ -30,6 +35,7 @@ final class Attempts: Sendable {
 
     /// What is asked, and on whose account.
     struct Terms: Sendable {
+        /// The request as it was read for the first model.
         let request: ModelRequest
         /// The request's id: that of its first try.
         let id: RequestID
@@ -54,7 +60,6 @@ final class Attempts: Sendable {
     let account: AccountID
     let requestKey: RequestKey?
     let isStream: Bool
-    let prompt: PromptSize
     let admission: Admission
     private let candidates: [Candidate]
     private let state: Mutex<State>
@@ -63,7 +68,6 @@ final class Attempts: Sendable {
         account = terms.account
         requestKey = terms.requestKey
         isStream = terms.request.isStream
-        prompt = terms.request.size
         self.admission = admission
         self.candidates = candidates
         state = Mutex(State(terms: terms))
@@ -139,7 +143,8 @@ final class Attempts: Sendable {
         guard let terms, let id = number == 1 ? terms.id : RequestID(rawValue: "\(terms.id).\(number)") else {
             throw GatewayError(.internalServerError, "internal_error", "Internal server error")
         }
-        let admitted = try await admission.admit(terms, id, at: candidate)
+        let isFirst = candidate.model == candidates.first?.model
+        let admitted = try await admission.admit(terms, id, at: candidate, isFirst: isFirst)
         state.withLock { state in
             state.tries += 1
             state.count += 1

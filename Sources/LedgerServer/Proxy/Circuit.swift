@@ -1,8 +1,9 @@
+import Ledger
 import Synchronization
 
 /// Gives an upstream up for a while that fails again and again, so that nobody waits for what is dead.
 ///
-/// After some failures in a row it opens: requests are refused at once. When its time is over, one request may try; what becomes of that
+/// After some failures in a row, of several accounts, it opens: requests are refused at once. One account's own never do that to the others. When its time is over, one request may try; what becomes of that
 /// closes it, or keeps it open for as long again.
 final class Circuit: Sendable {
     /// How a try at the upstream went.
@@ -16,7 +17,8 @@ final class Circuit: Sendable {
     }
 
     private enum State {
-        case closed(failures: Int)
+        /// How often it failed in a row, by account.
+        case closed(failures: [AccountID: Int])
         case open(until: ContinuousClock.Instant)
         /// One request tries; it may take until then before another does.
         case probing(until: ContinuousClock.Instant)
@@ -25,7 +27,7 @@ final class Circuit: Sendable {
     /// After how many failures it opens; 0: never.
     private let threshold: Int
     private let openFor: Duration
-    private let state = Mutex(State.closed(failures: 0))
+    private let state = Mutex(State.closed(failures: [:]))
 
     init(threshold: Int, openFor: Duration) {
         self.threshold = threshold
@@ -56,14 +58,17 @@ final class Circuit: Sendable {
         }
     }
 
-    /// Notes how a try went.
-    func note(_ result: Result, at now: ContinuousClock.Instant = .now) {
+    /// Notes how an account's try went.
+    func note(_ result: Result, of account: AccountID, at now: ContinuousClock.Instant = .now) {
         guard threshold > 0 else { return }
         state.withLock { state in
             switch (state, result) {
-            case (_, .alive): state = .closed(failures: 0)
-            case (.closed(let failures), .dead):
-                state = failures + 1 >= threshold ? .open(until: now + openFor) : .closed(failures: failures + 1)
+            case (_, .alive): state = .closed(failures: [:])
+            case (.closed(var failures), .dead):
+                // Of one account no more than half of them count.
+                failures[account] = min((failures[account] ?? 0) + 1, (threshold + 1) / 2)
+                let isDown = failures.count > 1 && failures.values.reduce(0, +) >= threshold
+                state = isDown ? .open(until: now + openFor) : .closed(failures: failures)
             case (.probing, .dead): state = .open(until: now + openFor)
             // Another may try at once.
             case (.probing, .unknown): state = .open(until: now)

@@ -18,14 +18,14 @@ final class Exchange: Sendable {
     /// What the handler is told, in this order: a head, then for a stream its pieces and its end.
     enum Part: Sendable {
         /// The upstream streams: pieces follow.
-        case stream(contentType: String, RequestID)
+        case stream(contentType: String, Attempt)
         case piece(ByteBuffer)
         /// The stream came to its proper end.
         case end
         /// The stream broke: what to tell the client before its connection is closed.
         case broken(GatewayError)
         /// The whole answer, charged.
-        case answer(StoredAnswer, RequestID)
+        case answer(StoredAnswer, Attempt)
         /// There is no answer.
         case failure(GatewayError)
     }
@@ -97,9 +97,9 @@ final class Exchange: Sendable {
         while true {
             let failure: UpstreamFailure
             do {
-                let response = try await attempt.upstream.send(call, isStream: attempts.isStream) {
-                    watch.enter(.upstream)
-                }
+                let response = try await attempt.upstream.send(
+                    call, isStream: attempts.isStream, of: attempts.account
+                ) { watch.enter(.upstream) }
                 // What is compressed, although nothing else than the identity was asked for, can be neither metered nor passed on.
                 guard response.headers["content-encoding"].allSatisfy({ $0.lowercased() == "identity" }) else {
                     throw UpstreamFailure.unusable
@@ -156,41 +156,78 @@ final class Exchange: Sendable {
     private func answer(
         _ attempt: Attempt, _ response: HTTPClientResponse, _ watch: RequestWatch, _ mailbox: Mailbox<Part>
     ) async {
-        guard let bytes = await body(of: response, watch) else {
-            return await giveUp(attempt, watch.cutReason, .unusable, watch, mailbox)
-        }
         let format = attempt.format
-        guard let read = await EventLoopTaskExecutor.offLoop(bytes.count, { format.read(bytes) }) else {
-            return await giveUp(attempt, nil, .unusable, watch, mailbox)
+        let bytes: [UInt8]
+        switch await body(of: response, format.shape, watch) {
+        case .whole(let whole): bytes = whole
+        case .tooLong(let reading): return await chargeWithoutAnswer(attempt, reading, watch, mailbox)
+        case .broken: return await giveUp(attempt, watch.cutReason, .unusable, watch, mailbox)
+        }
+        let read = await EventLoopTaskExecutor.offLoop(bytes.count, { format.read(bytes) })
+        guard let body = read.body else {
+            return await chargeWithoutAnswer(attempt, read.reading, watch, mailbox)
         }
         let contentType = response.headers.first(name: "content-type") ?? "application/json"
         let answer = PendingAnswer(
-            contentType: format.translation == nil ? contentType : "application/json", body: read.body)
-        let kept = read.body.count <= limits.maxReplayBytes ? answer : nil
+            contentType: format.translation == nil ? contentType : "application/json", body: body)
+        let kept = body.count <= limits.maxReplayBytes ? answer : nil
         let outcome: Outcome = mailbox.isClosed ? .clientGone : .finished
         switch await charge(attempt, read.reading, outcome: outcome, answer: kept, watch) {
         case .success(let charge):
             let stored = StoredAnswer(
                 contentType: answer.contentType, body: answer.body, charged: charge.credits, balance: charge.balance)
-            await mailbox.send(.answer(stored, attempt.hold.request))
+            await mailbox.send(.answer(stored, attempt))
         case .failure(let error):
             await mailbox.send(.failure(error.naming(attempt.hold.request)))
             await release(attempt, .internalError, status: 200, watch)
         }
     }
 
-    /// The whole body of an answer; nil where it breaks off or is too long.
-    private func body(of response: HTTPClientResponse, _ watch: RequestWatch) async -> [UInt8]? {
+    /// Ends a request to which there is no answer that could be given. Where it says what it used, that is charged: the provider bills it.
+    private func chargeWithoutAnswer(
+        _ attempt: Attempt, _ reading: AnswerReading?, _ watch: RequestWatch, _ mailbox: Mailbox<Part>
+    ) async {
+        guard let reading, reading.usage.isPresent else {
+            return await giveUp(attempt, nil, .unusable, watch, mailbox)
+        }
+        await settle(attempt, reading, isComplete: false, cut: nil, watch) { _ in
+            await mailbox.send(.failure(Self.unusableAndCharged.naming(attempt.hold.request)))
+        }
+    }
+
+    private static let unusableAndCharged = GatewayError(
+        .badGateway, "upstream_failed",
+        "The provider's answer cannot be given: it is an error, too long, or cannot be read; what it reports that it used was charged"
+    )
+
+    /// The body of an answer.
+    private enum Body {
+        case whole([UInt8])
+        /// Longer than is kept: read to its end for its usage.
+        case tooLong(AnswerReading?)
+        case broken
+    }
+
+    private func body(of response: HTTPClientResponse, _ shape: AnswerShape, _ watch: RequestWatch) async -> Body {
         var bytes: [UInt8] = []
+        var long: LongAnswer?
         do {
             for try await piece in response.body {
                 watch.enter(.upstream)
-                guard bytes.count + piece.readableBytes <= limits.maxAnswerBytes else { return nil }
-                bytes.append(contentsOf: piece.readableBytesView)
+                if long == nil, bytes.count + piece.readableBytes > limits.maxAnswerBytes {
+                    long = LongAnswer(shape)
+                    bytes.withUnsafeBufferPointer { long?.consume($0) }
+                    bytes = []
+                }
+                if long != nil {
+                    piece.withUnsafeReadableBytes { long?.consume($0.bindMemory(to: UInt8.self)) }
+                } else {
+                    bytes.append(contentsOf: piece.readableBytesView)
+                }
             }
-            return bytes
+            return long.map { .tooLong($0.finish()) } ?? .whole(bytes)
         } catch {
-            return nil
+            return .broken
         }
     }
 
@@ -202,7 +239,7 @@ final class Exchange: Sendable {
     ) async {
         var meter = StreamMeter(attempt.format.shape, attempt.format.passage)
         let contentType = attempt.format.translation == nil ? response.headers.first(name: "content-type") : nil
-        await mailbox.send(.stream(contentType: contentType ?? "text/event-stream", attempt.hold.request))
+        await mailbox.send(.stream(contentType: contentType ?? "text/event-stream", attempt))
         var broke = false
         do {
             watch.enter(.upstream)
@@ -227,7 +264,8 @@ final class Exchange: Sendable {
         // Behind [DONE], nothing that happens can make the answer less than whole.
         let cut = meter.isDone ? nil : watch.cutReason
         let isComplete =
-            (meter.isDone && meter.isComplete) || (!broke && cut == nil && (meter.isComplete || reading.hasError))
+            !reading.hasFailedChoice
+            && ((meter.isDone && meter.isComplete) || (!broke && cut == nil && (meter.isComplete || reading.hasError)))
         let end = Part.end(of: isComplete ? nil : Self.failure(of: cut))
         await settle(attempt, reading, isComplete: isComplete, cut: cut, watch) { part in
             switch part ?? end {
@@ -274,7 +312,7 @@ final class Exchange: Sendable {
         }
         watch.enter(.settling)
         do {
-            _ = try await submit(command, answer: nil)
+            note(try await submit(command, answer: nil), attempt, isOurBound: cut != nil)
             // A client that takes nothing is not waited for for ever.
             watch.enter(.client)
             await tell(nil)
@@ -302,7 +340,21 @@ final class Exchange: Sendable {
 
     @inline(never)
     private func report(_ attempt: Attempt, _ reading: AnswerReading) -> UsageReport {
-        reading.report(prompt: attempts.prompt, bounds: attempt.hold)
+        reading.report(prompt: attempt.prompt, bounds: attempt.hold)
+    }
+
+    /// Notes what a settlement means for the operator. `isOurBound`: the provider had the request, and it was a bound of ours that ended it.
+    @inline(never)
+    private func note(_ receipt: Receipt, _ attempt: Attempt, isOurBound: Bool) {
+        let exposure = attempts.admission.exposure
+        switch receipt.event?.event {
+        case .requestCharged(let charge)?: exposure.note(charge, of: attempts.account)
+        case .holdReleased(let release)? where isOurBound:
+            exposure.noteUnbilled(
+                attempt.hold, of: attempts.account, release.reason,
+                isAccounts: release.reason == .timeout || release.reason == .clientGone)
+        default: break
+        }
     }
 
     @inline(never)
@@ -327,6 +379,7 @@ final class Exchange: Sendable {
             guard case .requestCharged(let charge)? = receipt.event?.event else {
                 return .failure(GatewayError(.internalServerError, "internal_error", "Internal server error"))
             }
+            note(receipt, attempt, isOurBound: false)
             return .success(charge)
         } catch {
             return .failure(GatewayError(error))
@@ -338,8 +391,10 @@ final class Exchange: Sendable {
         watch.enter(.settling)
         let release = Command.Action.releaseHold(
             ReleaseHold(request: attempt.hold.request, reason: reason, upstreamStatus: status))
+        // The provider had it, and did not say that it failed: whether it bills it is not known.
+        let isOurBound = reason == .timeout || reason == .clientGone || reason == .shutdown
         do {
-            _ = try await submit(release, answer: nil)
+            note(try await submit(release, answer: nil), attempt, isOurBound: isOurBound)
         } catch {
             await settleLater(release, of: attempt.hold.request)
         }

@@ -2,99 +2,131 @@ import Crypto
 import HTTPTypes
 import Ledger
 import Metering
+import Requests
 import WireJSON
 
-/// A request to a model, as far as admission needs to understand it. Its bytes are kept: what goes to a provider of the same format is the
-/// same text with a few members exchanged, so that every field that we do not know passes untouched.
+/// A request to a model, read for one that may answer it: what it asks for, what it can cost, and what of it is sent.
+///
+/// Its bytes are kept: what goes to a provider of the same format is the same text with a few members exchanged.
 struct ModelRequest {
     let endpoint: Endpoint
     /// The body as it came.
     let body: [UInt8]
     /// The model as the client named it.
     let model: String
-    let isStream: Bool
-    /// `user` (in a message: `metadata.user_id`), where it is a text.
-    let user: String?
-    /// Whether the client asked for the extra usage chunk.
-    let wantsUsageChunk: Bool
-    /// The client's own bound on output tokens for each choice.
-    let maxTokens: Int64?
-    let choices: Int64
     let size: PromptSize
+    /// Of the prompt's bound, what may be sound.
+    let audioBound: Int64
     /// The most web searches that it may lead to.
     let searchBound: Int64
-    /// Whether it may write its prompt to a cache.
-    let writesCache: Bool
-    /// Whether it offers tools.
-    let hasTools: Bool
-
+    /// Whether its answer may be sound.
+    let mayBeAudio: Bool
+    private let reading: RequestReading
     private let modelRange: Range<Int>
-    /// `stream_options`: the whole value, and within it where `include_usage` is, if it is.
-    private let streamOptions: Range<Int>?
-    private let includeUsage: Range<Int>?
-    private let streamOptionsIsEmpty: Bool
-    /// The members that bound the output but are null.
-    private let nullBounds: [Range<Int>]
-    private let nullBoundNames: [String]
-    /// Where the names of those are that do bound it.
-    private let boundNames: [String: Range<Int>]
-    /// The offset of the object's closing brace.
-    private let end: Int
 
-    /// Reads a body; throws a 400 that says what is wrong with it.
-    init(_ body: [UInt8], endpoint: Endpoint, media: ModelConfiguration) throws {
+    var isStream: Bool { reading.isStream }
+    /// `user` (in a message: `metadata.user_id`), where it is a text.
+    var user: String? { reading.user }
+    /// Whether the client asked for the extra usage chunk.
+    var wantsUsageChunk: Bool { reading.wantsUsage }
+    /// The client's own bound on output tokens for each choice.
+    var maxTokens: Int64? { reading.bounds.map(\.value).max() }
+    var choices: Int64 { reading.choices }
+    /// Whether it may write its prompt to a cache.
+    var writesCache: Bool { reading.writesCache }
+
+    /// The places that are not sent on, for the client to know.
+    var dropped: String? {
+        reading.dropped.isEmpty
+            ? nil
+            : reading.dropped.prefix(32).map { $0.path.cut(toBytes: 64).filter { $0.isASCII && !$0.isNewline } }.joined(
+                separator: ", ")
+    }
+
+    /// Reads a body for a model of a provider; throws a 400 that says what is wrong with it.
+    init(
+        _ body: [UInt8], endpoint: Endpoint, for provider: ProviderConfiguration, _ settings: ModelConfiguration,
+        model name: String
+    ) throws {
         self.endpoint = endpoint
         self.body = body
         guard String(validating: body, as: UTF8.self) != nil else {
             throw GatewayError(.badRequest, "invalid_utf8", "The request body is not valid UTF-8")
         }
-        var reader = ModelRequestReader(endpoint: endpoint, media: media)
+        let figures = settings.figures(of: name)
+        var reader = RequestReader(
+            try provider.table(for: endpoint),
+            policy: RequestReader.Policy(
+                passesUnknown: provider.passesUnknownMembers, allowed: provider.allowedMembers),
+            figures: figures, promptMember: endpoint.promptMember)
         do {
             try body.withUnsafeBufferPointer { try reader.read($0) }
         } catch let error as JSONError {
             throw GatewayError(.badRequest, "invalid_json", "The request body is not valid JSON: \(error)")
+        } catch let refusal as RequestRefusal {
+            throw GatewayError(.badRequest, refusal.code.rawValue, refusal.message, param: refusal.param)
         }
-        guard let model = reader.model, let modelRange = reader.modelRange else {
-            throw GatewayError(.badRequest, "missing_field", "'model' is required and must be a text", param: "model")
+        let reading = reader.reading
+        guard let model = reading.model, let modelRange = reading.modelRange else {
+            throw Self.missing("model", "it must be a text")
         }
-        guard reader.hasPrompt else {
+        guard reading.hasPrompt else { throw Self.missing(endpoint.promptMember, "it is what the model is asked") }
+        if endpoint == .messages, reading.bounds.isEmpty {
+            throw Self.missing("max_tokens", "it must be a whole number")
+        }
+        if reading.calledTools > 0, reading.maxToolCalls == nil {
+            throw Self.missing("max_tool_calls", "a tool that the provider runs costs each time")
+        }
+        if let part = reading.kinds.intersection(settings.refusedParts).map(\.rawValue).min() {
             throw GatewayError(
-                .badRequest, "missing_field", "'\(endpoint.promptMember)' is required", param: endpoint.promptMember)
+                .badRequest, "not_offered",
+                "The model '\(model.cut(toBytes: 255))' is not offered with parts of the kind '\(part)'",
+                param: endpoint.promptMember)
         }
-        if endpoint == .messages, reader.bounds.isEmpty {
+        if let place = reading.unmeasured, figures.contextTokens == nil {
             throw GatewayError(
-                .badRequest, "missing_field", "'max_tokens' is required and must be a whole number",
-                param: "max_tokens")
-        }
-        if reader.searches > 0, endpoint == .responses, reader.maxToolCalls == nil {
-            throw GatewayError(
-                .badRequest, "missing_field", "'max_tool_calls' is required with tools that the provider runs",
-                param: "max_tool_calls")
+                .badRequest, "unsupported_parameter",
+                "'\(place.cut(toBytes: 255))' is of a size that cannot be known, and neither is the model's context window: put the content itself into the request, or ask the operator to set context_tokens for the model",
+                param: place)
         }
         self.model = model
         self.modelRange = modelRange
-        isStream = reader.isStream
-        user = reader.user
-        wantsUsageChunk = reader.wantsUsage
-        maxTokens = reader.bounds.max()
-        choices = reader.choices
-        // All tools share the bound of a response's calls.
-        searchBound = endpoint == .responses && reader.searches > 0 ? reader.maxToolCalls ?? 0 : reader.searches
-        // What a search finds becomes prompt.
-        let (found, overflow) = searchBound.multipliedReportingOverflow(by: Int64(media.searchTokens))
-        let added = overflow ? Int64.max : found
-        size = PromptSize(
-            textBytes: Int64(reader.prompt.textBytes), mediaTokens: reader.prompt.mediaTokens,
-            toolTokens: reader.prompt.fetchedTokens.addingClamped(added))
-        writesCache = reader.prompt.writesCache
-        hasTools = reader.hasTools
-        streamOptions = reader.streamOptions
-        includeUsage = reader.includeUsage
-        streamOptionsIsEmpty = reader.streamOptionsIsEmpty
-        nullBounds = reader.nullBounds.map(\.range)
-        nullBoundNames = reader.nullBounds.map(\.name)
-        boundNames = reader.boundNames
-        end = reader.end
+        self.reading = reading
+        let bounds = PromptBounds(
+            reading, endpoint, figures, added: UpstreamCall.addedPrompt(hasTools: reading.hasTools, provider.kind))
+        size = bounds.size
+        audioBound = bounds.audio
+        searchBound = bounds.searches
+        mayBeAudio = reading.wantsAudio || !provider.answersInAudioOnlyIfAsked
+    }
+
+    private static func missing(_ name: String, _ why: String) -> GatewayError {
+        GatewayError(.badRequest, "missing_field", "'\(name)' is required: \(why)", param: name)
+    }
+
+    /// The model that a body names; throws a 400 where it names none.
+    static func modelName(in body: [UInt8]) throws -> String {
+        let name = body.withUnsafeBufferPointer { buffer -> String? in
+            var json = JSONScanner(buffer)
+            guard (try? json.enterObject()) != nil else { return nil }
+            while let name = try? json.nextMember() {
+                if json.equals(name, "model"), json.peek() == .string { return try? json.string() }
+                guard (try? json.skip()) != nil else { return nil }
+            }
+            return nil
+        }
+        if let name { return name }
+        guard String(validating: body, as: UTF8.self) != nil else {
+            throw GatewayError(.badRequest, "invalid_utf8", "The request body is not valid UTF-8")
+        }
+        do {
+            guard try JSONValue(body).object != nil else {
+                throw GatewayError(.badRequest, "invalid_json", "The request body must be a JSON object")
+            }
+        } catch let error as JSONError {
+            throw GatewayError(.badRequest, "invalid_json", "The request body is not valid JSON: \(error)")
+        }
+        throw missing("model", "it must be a text")
     }
 
     /// The SHA-256 of the route and the body: what an `Idempotency-Key` stands for.
@@ -105,55 +137,123 @@ struct ModelRequest {
         return Array(hash.finalize())
     }
 
+    /// The body without what is not sent on.
+    var sentBody: [UInt8] { reading.dropped.isEmpty ? body : edited(reading.dropped.map { ($0.range, []) }) }
+
     /// The body for an upstream of the same format: its own name of the model, the output bound where the client gave none, and the
     /// demand for usage.
     ///
-    /// `boundField`: where the bound is sent, nil: nowhere; `isOnlyBound`: whether the upstream heeds no other, so that the client's is renamed.
-    func upstreamBody(model: String, outputBound: Int64?, boundField: String?, isOnlyBound: Bool = false) -> [UInt8] {
-        var edits: [(range: Range<Int>, text: [UInt8])] = []
+    /// `boundFields`: the names under which the upstream may heed a bound, of which it heeds one or all. Where it is one, the client's is
+    /// renamed; where there are more, each is there.
+    func upstreamBody(model: String, outputBound: Int64?, boundFields: [String]) -> [UInt8] {
+        var edits = reading.dropped.map { (range: $0.range, text: [UInt8]()) }
         var name = JSONWriter(reserving: model.utf8.count + 2)
         name.value(model)
         edits.append((modelRange, name.bytes))
         var additions = ""
-        if let outputBound, let boundField {
-            if let index = nullBoundNames.firstIndex(of: boundField) {
-                edits.append((nullBounds[index], Array(String(outputBound).utf8)))
-            } else {
-                additions += ",\"\(boundField)\":\(outputBound)"
-            }
-        } else if isOnlyBound, let boundField, boundNames[boundField] == nil {
-            if let index = nullBoundNames.firstIndex(of: boundField) {
-                if let maxTokens { edits.append((nullBounds[index], Array(String(maxTokens).utf8))) }
-            } else if let other = boundNames.first {
-                edits.append((other.value, Array("\"\(boundField)\"".utf8)))
-            }
-        }
-        if isStream, !wantsUsageChunk, endpoint == .chat {
-            if let includeUsage {
-                edits.append((includeUsage, Array("true".utf8)))
-            } else if let streamOptions {
-                if body[streamOptions].first == 0x7B {
-                    let separator = streamOptionsIsEmpty ? "" : ","
-                    let start = streamOptions.lowerBound + 1
-                    edits.append((start..<start, Array("\"include_usage\":true\(separator)".utf8)))
+        let given = reading.bounds
+        if let bound = outputBound ?? maxTokens {
+            for field in boundFields where !given.contains(where: { $0.name == field }) {
+                if let null = reading.nullBounds.first(where: { $0.name == field }) {
+                    edits.append((null.range, Array(String(bound).utf8)))
+                } else if boundFields.count == 1, let other = given.first {
+                    edits.append((other.place, Array("\"\(field)\"".utf8)))
                 } else {
-                    edits.append((streamOptions, Array("{\"include_usage\":true}".utf8)))
+                    additions += ",\"\(field)\":\(bound)"
                 }
-            } else {
-                additions += ",\"stream_options\":{\"include_usage\":true}"
             }
         }
-        if !additions.isEmpty { edits.append((end..<end, Array(additions.utf8))) }
-        edits.sort { $0.range.lowerBound < $1.range.lowerBound }
+        if isStream, !wantsUsageChunk, endpoint == .chat { edits += usageDemand(&additions) }
+        if !additions.isEmpty { edits.append((reading.end..<reading.end, Array(additions.utf8))) }
+        return edited(edits)
+    }
+
+    /// What asks for the chunk with usage.
+    private func usageDemand(_ additions: inout String) -> [(range: Range<Int>, text: [UInt8])] {
+        if let include = reading.includeUsage { return [(include, Array("true".utf8))] }
+        guard let options = reading.streamOptions else {
+            additions += ",\"stream_options\":{\"include_usage\":true}"
+            return []
+        }
+        guard body[options].first == 0x7B else { return [(options, Array("{\"include_usage\":true}".utf8))] }
+        let start = options.lowerBound + 1
+        return [(start..<start, Array("\"include_usage\":true\(reading.streamOptionsIsEmpty ? "" : ",")".utf8))]
+    }
+
+    /// The body with other texts in some places. What is left out may overlap.
+    private func edited(_ edits: [(range: Range<Int>, text: [UInt8])]) -> [UInt8] {
         var result: [UInt8] = []
         result.reserveCapacity(body.count + 128)
         var position = 0
-        for edit in edits {
-            result.append(contentsOf: body[position..<edit.range.lowerBound])
+        for edit in edits.sorted(by: { $0.range.lowerBound < $1.range.lowerBound }) {
+            if edit.range.lowerBound > position { result.append(contentsOf: body[position..<edit.range.lowerBound]) }
             result.append(contentsOf: edit.text)
-            position = edit.range.upperBound
+            position = max(position, edit.range.upperBound)
         }
         result.append(contentsOf: body[position...])
         return result
+    }
+}
+
+/// The bounds of a request's prompt, in tokens.
+private struct PromptBounds {
+    let size: PromptSize
+    let audio: Int64
+    let searches: Int64
+
+    /// What a part whose size is not known counts, where its usage is never reported and has to be estimated.
+    private static let estimateOfUnknown: Int64 = 16_384
+
+    /// `added`: what the provider itself puts into the prompt.
+    init(_ reading: RequestReading, _ endpoint: Endpoint, _ figures: PartFigures, added: Int64) {
+        let window = figures.contextTokens
+        let isUnknown = reading.unmeasured != nil
+        let media = reading.mediaTokens.addingClamped(isUnknown ? min(window ?? 0, Self.estimateOfUnknown) : 0)
+        let own = added.addingClamped(reading.addedTokens)
+        let known = reading.textBytes.addingClamped(media).addingClamped(own)
+        let once = isUnknown ? window ?? .max : min(known, window ?? .max)
+        var total = once
+        // Tools that the provider runs make it read the prompt again after each call, with what the calls before have brought.
+        let calls: Int64
+        switch endpoint {
+        case .chat, .embeddings:
+            calls = 0
+            searches = reading.searches
+            total = min(once.addingClamped(searches.multipliedClamped(figures.searchTokens)), window ?? .max)
+        case .messages:
+            searches = reading.searches.addingClamped(reading.searches > 0 ? reading.pendingCalls : 0)
+            calls = searches.addingClamped(reading.fetches)
+        case .responses:
+            searches = reading.calledTools > 0 ? reading.maxToolCalls ?? 0 : 0
+            calls = searches
+        }
+        if calls > 0 {
+            let passes = calls.addingClamped(1)
+            let found = searches.multipliedClamped(searches.addingClamped(1)) / 2
+            let bound = once.multipliedClamped(passes)
+                .addingClamped(found.multipliedClamped(figures.searchTokens))
+                .addingClamped(reading.fetchedTokens.multipliedClamped(passes))
+            total = min(bound, (window ?? .max).multipliedClamped(passes))
+        }
+        let base = min(reading.textBytes.addingClamped(media), window ?? .max)
+        size = PromptSize(
+            textBytes: reading.textBytes, mediaTokens: media, toolTokens: max(0, total - base), window: window)
+        audio =
+            isUnknown
+            ? size.tokenBound : min(size.tokenBound, reading.audioTokens.multipliedClamped(calls.addingClamped(1)))
+    }
+}
+
+extension Int64 {
+    /// The sum, or the largest number where it does not fit.
+    func addingClamped(_ other: Int64) -> Int64 {
+        let (sum, overflow) = addingReportingOverflow(other)
+        return overflow ? .max : sum
+    }
+
+    /// The product of two that are not negative, or the largest number where it does not fit.
+    func multipliedClamped(_ other: Int64) -> Int64 {
+        let (product, overflow) = multipliedReportingOverflow(by: other)
+        return overflow ? .max : product
     }
 }

@@ -58,6 +58,9 @@ final class RequestWatch: Sendable {
         }
     }
 
+    /// Since when the client has left, or may have; nil: it is there.
+    var leftAt: ContinuousClock.Instant? { state.withLock { $0.clientGoneAt ?? $0.inputClosedAt } }
+
     /// Notes that the client has gone: from now on the upstream is listened to for its usage only.
     func clientGone() {
         state.withLock { state in
@@ -66,7 +69,7 @@ final class RequestWatch: Sendable {
     }
 
     /// Notes that the client will send no more: it has left, or it has closed its half of the connection and still reads. Which of them
-    /// cannot be told before the next write, so it is served on, but for no longer than a client that has left.
+    /// cannot be told before the next write, so it is served on, and bounded like a client that has left.
     func clientInputClosed() {
         state.withLock { state in
             if state.inputClosedAt == nil { state.inputClosedAt = .now }
@@ -104,9 +107,8 @@ final class RequestWatch: Sendable {
 
     /// Cuts it off where a bound is exceeded.
     func check(_ limits: Limits, at now: ContinuousClock.Instant) {
-        let (phase, since, goneAt) = state.withLock { ($0.phase, $0.since, $0.clientGoneAt ?? $0.inputClosedAt) }
+        let (phase, since) = state.withLock { ($0.phase, $0.since) }
         if now - startedAt > .seconds(limits.streamDurationSeconds) { return cut(.duration) }
-        if let goneAt, now - goneAt > .seconds(limits.drainTimeoutSeconds) { return cut(.drained) }
         if phase == .ending, now - since > Self.endingBound { return cut(.idle) }
         guard now - since > .seconds(limits.idleTimeoutSeconds) else { return }
         switch phase {
@@ -187,6 +189,12 @@ final class RequestRegistry: Service {
                     if isCut { for watch in watches { watch.cut(.shutdown) } }
                 }
                 for watch in watches { watch.check(limits, at: now) }
+                // Upstreams are listened to without a client to their end; of too many, those that were left first are given up.
+                let abandoned = watches.compactMap { watch in watch.leftAt.map { (watch, $0) } }
+                if abandoned.count > limits.maxAbandonedRequests {
+                    let excess = abandoned.count - limits.maxAbandonedRequests
+                    for (watch, _) in abandoned.sorted(by: { $0.1 < $1.1 }).prefix(excess) { watch.cut(.drained) }
+                }
                 // A cancelled sleep returns at once: then shutdown is being forced, and everything is cut off.
                 if (try? await Task.sleep(for: .milliseconds(100))) == nil {
                     state.withLock { if $0.stoppingSince == nil { $0.stoppingSince = now } }

@@ -1,4 +1,5 @@
 import AsyncHTTPClient
+import Ledger
 import NIOCore
 import NIOHTTP1
 import Synchronization
@@ -22,11 +23,13 @@ final class Upstream: Sendable {
 
     /// Sends a request and waits for the head of an answer that says yes; throws an ``UpstreamFailure`` otherwise.
     ///
-    /// `headCame`: called when a head has come, be it that of an error, whose body is yet to be read.
-    func send(_ call: UpstreamCall, isStream: Bool, headCame: () -> Void) async throws -> HTTPClientResponse {
+    /// `account`: whose request it is. `headCame`: called when a head has come, be it that of an error, whose body is yet to be read.
+    func send(
+        _ call: UpstreamCall, isStream: Bool, of account: AccountID, headCame: () -> Void
+    ) async throws -> HTTPClientResponse {
         guard circuit.enter() else { throw unavailable(circuit.closedFor() ?? .seconds(1)) }
         var result = Circuit.Result.unknown
-        defer { circuit.note(result) }
+        defer { circuit.note(result, of: account) }
         do {
             let response = try await execute(call, isStream: isStream)
             headCame()

@@ -31,7 +31,7 @@ final class UpstreamCall: Sendable {
             switch (request.endpoint, provider.kind) {
             case (.chat, .anthropic):
                 let translated = try AnthropicRequest(
-                    request.body, model: model, maxTokens: outputBound, isStream: request.isStream)
+                    request.sentBody, model: model, maxTokens: outputBound, isStream: request.isStream)
                 path = Endpoint.messages.upstreamPath
                 self.headers = Self.credential(of: provider) + Self.anthropicHeaders(headers, passBeta: false)
                 body = translated.body
@@ -41,7 +41,7 @@ final class UpstreamCall: Sendable {
                 let verb = request.isStream ? "streamGenerateContent?alt=sse" : "generateContent"
                 path = "/models/\(Self.pathSegment(model)):\(verb)"
                 self.headers = Self.credential(of: provider)
-                body = try GeminiRequest(request.body, maxTokens: outputBound).body
+                body = try GeminiRequest(request.sentBody, maxTokens: outputBound).body
                 format = AnswerFormat(endpoint: .chat, shape: .gemini, translation: .gemini(terms))
             default:
                 path = Self.path(request.endpoint, provider, model)
@@ -50,7 +50,7 @@ final class UpstreamCall: Sendable {
                 let field = request.endpoint == .chat ? provider.maxTokensField : nil
                 body = request.upstreamBody(
                     model: model, outputBound: request.maxTokens == nil ? outputBound : nil,
-                    boundField: field ?? request.endpoint.boundMembers.first, isOnlyBound: field != nil)
+                    boundFields: field.map { [$0] } ?? request.endpoint.boundMembers)
                 format = AnswerFormat(
                     endpoint: request.endpoint, shape: Self.shape(request.endpoint, provider.kind),
                     hidesUsageChunk: request.endpoint == .chat && !request.wantsUsageChunk)
@@ -72,8 +72,8 @@ final class UpstreamCall: Sendable {
     }
 
     /// Tokens that a provider itself adds to a prompt: Anthropic's instructions for the use of tools (Anthropic, "Tool use", pricing).
-    static func addedPrompt(_ request: ModelRequest, _ kind: ProviderConfiguration.Kind) -> Int64 {
-        kind == .anthropic && request.hasTools ? 1024 : 0
+    static func addedPrompt(hasTools: Bool, _ kind: ProviderConfiguration.Kind) -> Int64 {
+        kind == .anthropic && hasTools ? 1024 : 0
     }
 
     private static func shape(_ endpoint: Endpoint, _ kind: ProviderConfiguration.Kind) -> AnswerShape {
@@ -123,15 +123,27 @@ final class UpstreamCall: Sendable {
         }
     }
 
-    /// The version of the API that a client speaks, and the features that it has asked for.
+    /// The one version of the API whose bodies the table describes, and the features that a client has asked for, as far as they change no price.
     private static func anthropicHeaders(
         _ headers: HTTPFields, passBeta: Bool
     ) -> [(name: String, value: String)] {
-        guard passBeta else { return [("anthropic-version", "2023-06-01")] }
-        var passed = [("anthropic-version", headers[.anthropicVersion] ?? "2023-06-01")]
-        if let beta = headers[.anthropicBeta] { passed.append(("anthropic-beta", beta)) }
+        var passed = [("anthropic-version", "2023-06-01")]
+        guard passBeta, let wanted = headers[.anthropicBeta] else { return passed }
+        let betas = wanted.split(separator: ",").map { $0.filter { $0 != " " } }.filter { beta in
+            harmlessBetas.contains { beta.hasPrefix($0) }
+        }
+        if !betas.isEmpty { passed.append(("anthropic-beta", betas.joined(separator: ","))) }
         return passed
     }
+
+    /// Betas that change neither a price nor a bound, nor bring state of the provider's, by the beginnings of their names (Anthropic, "Beta headers"). All
+    /// others are left out: a longer window, for example, doubles the price by itself.
+    private static let harmlessBetas = [
+        "prompt-caching-", "extended-cache-ttl-", "pdfs-", "token-efficient-tools-", "fine-grained-tool-streaming-",
+        "interleaved-thinking-", "computer-use-", "output-128k-", "context-management-", "structured-outputs-",
+        "search-results-", "web-search-2025", "web-fetch-2025", "effort-", "claude-code-", "oauth-", "cache-diagnosis-",
+        "tool-examples-", "advanced-tool-use-", "task-budgets-", "redact-thinking-", "message-batches-",
+    ]
 }
 
 /// How an upstream's answer is read, and what the client gets of it.
@@ -158,16 +170,16 @@ struct AnswerFormat: Sendable {
         }
     }
 
-    /// Reads a whole answer, and gives it as the client wants it; nil: it is none.
-    func read(_ body: [UInt8]) -> (reading: AnswerReading, body: [UInt8])? {
+    /// Reads a whole answer, and gives it as the client wants it; nil for `body`: it is none, though it may say what it used.
+    func read(_ body: [UInt8]) -> (reading: AnswerReading, body: [UInt8]?) {
         var reading = AnswerReading(shape)
-        guard body.withUnsafeBufferPointer({ reading.readBody($0) }) else { return nil }
+        guard body.withUnsafeBufferPointer({ reading.readBody($0) }) else { return (reading, nil) }
         let translated: [UInt8]?
         switch translation {
         case .anthropic(let terms): translated = AnthropicAnswer.whole(body, reading, terms)
         case .gemini(let terms): translated = GeminiAnswer.whole(body, reading, terms)
         case nil: translated = body
         }
-        return translated.map { (reading, $0) }
+        return (reading, translated)
     }
 }

@@ -11,6 +11,7 @@ struct HealthRoutes: Sendable {
     let registry: RequestRegistry
     let follower: UsageService
     let upstreams: [String: Upstream]
+    let exposure: Exposure
 
     static let version = "0.1.0"
 
@@ -52,6 +53,8 @@ struct HealthRoutes: Sendable {
                 json.value(upstream.circuit.closedFor() == nil ? "available" : "unavailable")
             }
             json.endObject()
+            json.name("exposure")
+            exposure.write(to: &json)
             json.endObject()
         }
     }

@@ -29,17 +29,31 @@ struct ModelRoutes: Sendable {
         let principal = try await authenticator.principal(of: request, context)
         if principal.user == nil { try authenticator.demand(.operate, of: principal, context) }
         let bytes = try await request.wholeBody(upTo: configuration.limits.maxBodyBytes)
-        let asked = try await EventLoopTaskExecutor.offLoop(bytes.count) {
-            // The media figures depend on the model, which the body names: it is looked up in a first, cheap pass.
-            let named = try self.model(named: Self.modelName(in: bytes, endpoint))
-            return try ModelRequest(bytes, endpoint: endpoint, media: configuration.mediaFigures(of: named))
+        let read = try await EventLoopTaskExecutor.offLoop(bytes.count) {
+            () throws -> (request: ModelRequest, candidates: [Attempts.Candidate]) in
+            // What a request may say depends on the model, which the body names: it is looked up in a first, cheap pass.
+            let name = try ModelRequest.modelName(in: bytes)
+            let candidates = try self.candidates(for: name, endpoint)
+            guard let first = candidates.first else { throw Self.modelNotFound(name) }
+            let request = try ModelRequest(
+                bytes, endpoint: endpoint, for: first.upstream.configuration,
+                configuration.settings(of: first.model), model: first.model.model)
+            return (request, candidates)
         }
+        let asked = read.request
         let account = try account(of: principal, asked)
+        if let delay = admission.exposure.delay(for: account) {
+            throw GatewayError(
+                .tooManyRequests, "too_many_unfinished",
+                "Too many requests of yours ended without an answer although the provider had them: wait, or ask for shorter answers",
+                type: "rate_limit_error"
+            ).retrying(afterSeconds: Int(max(1, delay.components.seconds)))
+        }
         let attempts = Attempts(
             Attempts.Terms(
                 request: asked, id: context.requestID, account: account, keyID: principal.keyID,
                 requestKey: try requestKey(request, account: account, asked), headers: request.headers),
-            candidates: try candidates(for: asked), admission: admission)
+            candidates: read.candidates, admission: admission)
         let watch = try registry.begin()
         context.channel.whenClientInputCloses { watch.clientInputClosed() }
         let first: (Attempt, UpstreamCall)
@@ -62,19 +76,19 @@ struct ModelRoutes: Sendable {
     }
 
     /// The model that is asked for, then its fallbacks, as far as they can be asked by that route.
-    private func candidates(for request: ModelRequest) throws -> [Attempts.Candidate] {
-        let model = try model(named: request.model)
-        guard let upstream = upstreams[model.provider] else { throw Self.modelNotFound(request.model) }
-        guard UpstreamCall.supports(request.endpoint, upstream.configuration.kind) else {
+    private func candidates(for name: String, _ endpoint: Endpoint) throws -> [Attempts.Candidate] {
+        let model = try model(named: name)
+        guard let upstream = upstreams[model.provider] else { throw Self.modelNotFound(name) }
+        guard UpstreamCall.supports(endpoint, upstream.configuration.kind) else {
             let other = Endpoint.allCases.filter { UpstreamCall.supports($0, upstream.configuration.kind) }
             throw GatewayError(
                 .badRequest, "unsupported_endpoint",
-                "The model '\(request.model.cut(toBytes: 255))' cannot be asked by \(request.endpoint.path): use \(other.map(\.path).joined(separator: " or "))",
+                "The model '\(name.cut(toBytes: 255))' cannot be asked by \(endpoint.path): use \(other.map(\.path).joined(separator: " or "))",
                 param: "model")
         }
         let fallbacks = configuration.settings(of: model).fallbacks.compactMap { model -> Attempts.Candidate? in
             guard let upstream = upstreams[model.provider],
-                UpstreamCall.supports(request.endpoint, upstream.configuration.kind)
+                UpstreamCall.supports(endpoint, upstream.configuration.kind)
             else { return nil }
             return Attempts.Candidate(model: model, upstream: upstream)
         }
@@ -86,9 +100,10 @@ struct ModelRoutes: Sendable {
         with mailbox: Mailbox<Exchange.Part>, _ endpoint: Endpoint, _ watch: RequestWatch
     ) async throws -> Response {
         switch await mailbox.next(atMost: 1).first {
-        case .answer(let answer, let request): return Self.response(answer, request, isReplay: false)
+        case .answer(let answer, let attempt):
+            return Self.response(answer, attempt.hold.request, isReplay: false, dropped: attempt.dropped)
         case .failure(let error): throw error
-        case .stream(let contentType, let request):
+        case .stream(let contentType, let attempt):
             let body = ResponseBody { writer in
                 do {
                     while true {
@@ -103,20 +118,24 @@ struct ModelRoutes: Sendable {
                     throw error
                 }
             }
-            return Response(
-                status: .ok,
-                headers: [.contentType: contentType, .cacheControl: "no-cache", .requestID: request.rawValue],
-                body: body)
+            var headers: HTTPFields = [
+                .contentType: contentType, .cacheControl: "no-cache", .requestID: attempt.hold.request.rawValue,
+            ]
+            if let dropped = attempt.dropped { headers[.droppedParameters] = dropped }
+            return Response(status: .ok, headers: headers, body: body)
         default: throw GatewayError.givenUp
         }
     }
 
-    private static func response(_ answer: StoredAnswer, _ request: Ledger.RequestID, isReplay: Bool) -> Response {
+    private static func response(
+        _ answer: StoredAnswer, _ request: Ledger.RequestID, isReplay: Bool, dropped: String? = nil
+    ) -> Response {
         var headers: HTTPFields = [
             .contentType: answer.contentType, .chargedCredits: answer.charged.description,
             .balanceCredits: answer.balance.description, .requestID: request.rawValue,
         ]
         if isReplay { headers[.idempotencyReplayed] = "true" }
+        if let dropped { headers[.droppedParameters] = dropped }
         return Response(
             status: .ok, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: answer.body)))
     }
@@ -155,25 +174,6 @@ struct ModelRoutes: Sendable {
                 param: "model")
         }
         return model
-    }
-
-    private static func modelName(in body: [UInt8], _ endpoint: Endpoint) throws -> String {
-        let name = body.withUnsafeBufferPointer { buffer -> String? in
-            var json = JSONScanner(buffer)
-            guard (try? json.enterObject()) != nil else { return nil }
-            while let name = try? json.nextMember() {
-                if json.equals(name, "model"), json.peek() == .string { return try? json.string() }
-                guard (try? json.skip()) != nil else { return nil }
-            }
-            return nil
-        }
-        guard let name else {
-            // Let the full reading say what is wrong.
-            _ = try ModelRequest(
-                body, endpoint: endpoint, media: ModelConfiguration(defaultMaxOutputTokens: 1))
-            throw GatewayError(.badRequest, "missing_field", "'model' is required and must be a text", param: "model")
-        }
-        return name
     }
 
     private static func modelNotFound(_ name: String) -> GatewayError {
