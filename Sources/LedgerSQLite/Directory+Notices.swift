@@ -65,7 +65,8 @@ extension Directory {
                     """)
             for notice in notices {
                 let hasOwn =
-                    try Bool.fetchOne(
+                    try !notice.isForOperatorOnly
+                    && Bool.fetchOne(
                         db, sql: "SELECT EXISTS (SELECT 1 FROM webhooks WHERE account = ?)",
                         arguments: [notice.account.rawValue]) ?? false
                 for isOperators in [true, false] where isOperators ? forOperator : hasOwn {

@@ -9,6 +9,7 @@ import Logging
 import NIOCore
 import NIOPosix
 import Projections
+import Requests
 import ServiceLifecycle
 import UnixSignals
 
@@ -116,6 +117,12 @@ struct Gateway: Sendable {
             Upstream($0, client: client, limits: limits, demoBase: demoBase)
         }
 
+        // Read now, and not when the first request comes.
+        for (name, table) in RequestTables.all {
+            do { _ = try table.get() } catch {
+                throw ConfigurationError("is broken: \(error)", key: "the table \(name)")
+            }
+        }
         let router = Router(context: GatewayContext.self, options: .autoGenerateHeadEndpoints)
         let routes = RouteTable()
         // Outermost, so that a browser may read errors, too.

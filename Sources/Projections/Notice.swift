@@ -15,7 +15,12 @@ public struct Notice: Hashable, Sendable {
         case paymentFailed = "payment.failed"
         /// The account fell back to the free plan.
         case lapsed = "plan.lapsed"
+        /// A provider reported more than was held for a request: what is beyond is the operator's. Nobody else is told.
+        case beyondBound = "charge.beyond_bound"
     }
+
+    /// Whether only the operator is told of it.
+    public var isForOperatorOnly: Bool { kind == .beyondBound }
 
     /// Made of what it tells of, so that it is told once: `<kind>:<position>` of its event, or of the grant's.
     public let id: String
@@ -24,7 +29,7 @@ public struct Notice: Hashable, Sendable {
     public let at: Timestamp
     /// The posted balance, where the notice is about it.
     public let balance: Credits?
-    /// The plan, or the payment, that it is about.
+    /// The plan, the payment or the model that it is about.
     public let subject: String?
     /// What was granted, or will expire.
     public let credits: Credits?
@@ -127,7 +132,11 @@ public struct Notice: Hashable, Sendable {
             return self.fell(from: before, to: balance, lowBalance, recorded)
         }
         switch recorded.event {
-        case .requestCharged(let event): return fell(by: event.credits, to: event.balance)
+        case .requestCharged(let event):
+            let beyond =
+                (event.excess ?? .zero) > .zero
+                ? [notice(.beyondBound, subject: event.origin.model, credits: event.excess)] : []
+            return beyond + fell(by: event.credits, to: event.balance)
         case .grantExpired(let event): return fell(by: event.amount, to: event.balance)
         case .creditsWithdrawn(let event): return fell(by: event.amount, to: event.balance)
         case .paymentRefunded(let event):

@@ -74,6 +74,9 @@ public struct RequestTable: Sendable {
             }
         }
 
+        /// What every other member is; nil: there is no other.
+        var others: Rule? { all.first { $0.name == [UInt8(ascii: "*")] }?.rule }
+
         /// The place of the member of that name.
         func find(_ name: UnsafeBufferPointer<UInt8>) -> Int? {
             byLength[min(name.count, 64)].first { all[$0].name.elementsEqual(name) }
@@ -130,7 +133,7 @@ public struct RequestTable: Sendable {
     ///       service_tier         setting auto | default — another tier has another price
     ///       messages             list of message    an array of the object `message`
     ///     message by role:                          an object whose member `role` chooses its variant
-    ///       name                 text               a member of every variant
+    ///       name                 text               a member of every variant; `*` as a name: every other member
     ///       = user, developer                       a variant, by the values of `role`; `*` at the end: whatever follows; `-`: without it
     ///         content            text or list of part
     ///       = function           refused — functions are called tools now

@@ -367,7 +367,7 @@ struct UpstreamCallTests {
                 configuration.defaultModel, model: "m")
         }
         let known = #expect(throws: GatewayError.self) { try read(#""n":2"#) }
-        #expect(known?.status == .badRequest && known?.code == "not_offered" && known?.param == "n")
+        #expect(known?.status == .badRequest && known?.code == "unsupported_parameter" && known?.param == "n")
         let unknown = #expect(throws: GatewayError.self) { try read(#""nn":2"#) }
         #expect(unknown?.status == .badRequest && unknown?.code == "unsupported_parameter" && unknown?.param == "nn")
         let request = try read(#""temperature":1.5"#)
@@ -444,7 +444,12 @@ struct ProviderConfigurationTests {
         let yaml = "master_key: 12345678\nproviders: {gemini: {api_key: k}, anthropic: {api_key: k}}\n"
         let plain = try ServerConfiguration(yaml: yaml, environment: [:]).pricing
         #expect(plain.count == 5 && plain["xai:grok-3"] == nil)
-        #expect(plain["gemini:gemini-2.5-flash"] == Price(input: 150_000, output: 600_000, cached: 40_000))
+        let flash = try #require(plain["gemini:gemini-2.5-flash"])
+        #expect((flash.rates.input, flash.rates.output, flash.rates.cached) == (150_000, 600_000, 40_000))
+        #expect(flash.rates.modal == ModalRates(audio: 1_000_000, audioCached: 100_000) && flash.longContext == nil)
+        let pro = try #require(plain["gemini:gemini-2.5-pro"])
+        #expect((pro.rates.input, pro.rates.output, pro.rates.cached) == (1_250_000, 10_000_000, 310_000))
+        #expect(pro.longContext?.above == 200_000 && pro.longContext?.rates.output == 15_000_000)
         #expect(
             plain["anthropic:claude-haiku-4-5-20251001"] == Price(input: 800_000, output: 4_000_000, cached: 80_000))
         let own =

@@ -78,7 +78,7 @@ struct DeskTests {
                 let kept = reading.account.deferred(at: reading.at).values.reduce(Int128(0)) { $0 + Int128($1.nanos) }
                 #expect(closing == reading.pending.reduce(known) { $0 + $1.event.balanceChange } - kept)
             }
-            #expect(lines > 150)
+            #expect(lines > 120)
         }
     }
 

@@ -60,7 +60,7 @@ struct SimulationTests {
         let lines = try String(contentsOf: told, encoding: .utf8)
         for (pattern, field) in [
             (#""type":"credits_granted.v1""#, "balance"), (#""source":"MONTHLY_FREE""#, "amount"),
-            (#""type":"renewal_evaluated.v1""#, "until"), (#""type":"request_charged.v1""#, "credits"),
+            (#""type":"renewal_evaluated.v1""#, "until"), (#""type":"request_charged.v2""#, "credits"),
         ] {
             var rows = lines.split(separator: "\n").map(String.init)
             let index = try #require(rows.lastIndex { $0.contains(pattern) })

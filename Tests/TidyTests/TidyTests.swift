@@ -58,6 +58,7 @@ struct TidyTests {
             "Darwin",
         ],
         "Metering": ["Ledger", "WireJSON", "Glibc", "Musl", "Darwin"],
+        "Requests": ["CRequestTables", "WireJSON"],
         "Translation": ["Metering", "WireJSON"],
         "Projections": ["Ledger", "WireJSON"],
         "LedgerSQLite": [

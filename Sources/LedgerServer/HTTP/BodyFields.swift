@@ -42,6 +42,19 @@ struct BodyFields {
         }
     }
 
+    /// Refuses members that the route does not read, each by name: where money or limits are set, one that is mistyped must not be dropped in silence.
+    ///
+    /// `matters`: which of those that are not known; by default all.
+    func refuseOthers(
+        than known: Set<String>, in place: String? = nil, where matters: (String) -> Bool = { _ in true }
+    ) throws {
+        guard let other = members.keys.filter({ !known.contains($0) && matters($0) }).min() else { return }
+        let name = (place.map { $0 + "." } ?? "") + other.cut(toBytes: 128)
+        throw GatewayError.validation(
+            kind: "extra_forbidden", field: name,
+            message: "Extra inputs are not permitted: it may be \(known.sorted().joined(separator: ", "))")
+    }
+
     /// Whether the member is there, be it null.
     func has(_ field: String) -> Bool { members[field] != nil }
 

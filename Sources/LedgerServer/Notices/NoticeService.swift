@@ -181,7 +181,7 @@ extension Notice {
         json.beginObject()
         json.field("user_id", account.rawValue)
         if let balance { json.field("balance", balance) }
-        json.optional("plan", subject)
+        if kind == .beyondBound { json.optional("model", subject) } else { json.optional("plan", subject) }
         if let credits { json.field("credits", credits) }
         json.optional("expires_at", expiresAt?.description)
         json.endObject()

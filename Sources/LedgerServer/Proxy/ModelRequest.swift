@@ -64,18 +64,25 @@ struct ModelRequest {
         } catch let error as JSONError {
             throw GatewayError(.badRequest, "invalid_json", "The request body is not valid JSON: \(error)")
         } catch let refusal as RequestRefusal {
-            throw GatewayError(.badRequest, refusal.code.rawValue, refusal.message, param: refusal.param)
+            // What has no counterpart where a request is translated is not supported, be it known or not.
+            let isTranslated = endpoint == .chat && (provider.kind == .anthropic || provider.kind == .gemini)
+            let code = isTranslated && refusal.code == .notOffered ? RequestRefusal.Code.unsupported : refusal.code
+            throw GatewayError(.badRequest, code.rawValue, refusal.message, param: refusal.param)
         }
         let reading = reader.reading
         guard let model = reading.model, let modelRange = reading.modelRange else {
-            throw Self.missing("model", "it must be a text")
+            throw Self.missing("model", " and must be a text")
         }
-        guard reading.hasPrompt else { throw Self.missing(endpoint.promptMember, "it is what the model is asked") }
+        guard reading.hasPrompt else { throw Self.missing(endpoint.promptMember) }
         if endpoint == .messages, reading.bounds.isEmpty {
-            throw Self.missing("max_tokens", "it must be a whole number")
+            throw Self.missing("max_tokens", " and must be a whole number")
+        }
+        if endpoint == .embeddings, reading.isStream {
+            throw GatewayError(
+                .badRequest, "invalid_value", "'stream' must be false: embeddings are no stream", param: "stream")
         }
         if reading.calledTools > 0, reading.maxToolCalls == nil {
-            throw Self.missing("max_tool_calls", "a tool that the provider runs costs each time")
+            throw Self.missing("max_tool_calls", " with tools that the provider runs")
         }
         if let part = reading.kinds.intersection(settings.refusedParts).map(\.rawValue).min() {
             throw GatewayError(
@@ -100,17 +107,24 @@ struct ModelRequest {
         mayBeAudio = reading.wantsAudio || !provider.answersInAudioOnlyIfAsked
     }
 
-    private static func missing(_ name: String, _ why: String) -> GatewayError {
-        GatewayError(.badRequest, "missing_field", "'\(name)' is required: \(why)", param: name)
+    private static func missing(_ name: String, _ more: String = "") -> GatewayError {
+        GatewayError(.badRequest, "missing_field", "'\(name)' is required\(more)", param: name)
     }
 
     /// The model that a body names; throws a 400 where it names none.
     static func modelName(in body: [UInt8]) throws -> String {
+        var isWrong = false
         let name = body.withUnsafeBufferPointer { buffer -> String? in
             var json = JSONScanner(buffer)
             guard (try? json.enterObject()) != nil else { return nil }
             while let name = try? json.nextMember() {
-                if json.equals(name, "model"), json.peek() == .string { return try? json.string() }
+                if json.equals(name, "model") {
+                    guard json.peek() == .string else {
+                        isWrong = true
+                        return nil
+                    }
+                    return try? json.string()
+                }
                 guard (try? json.skip()) != nil else { return nil }
             }
             return nil
@@ -126,7 +140,8 @@ struct ModelRequest {
         } catch let error as JSONError {
             throw GatewayError(.badRequest, "invalid_json", "The request body is not valid JSON: \(error)")
         }
-        throw missing("model", "it must be a text")
+        if isWrong { throw GatewayError(.badRequest, "invalid_value", "'model' must be a text", param: "model") }
+        throw missing("model", " and must be a text")
     }
 
     /// The SHA-256 of the route and the body: what an `Idempotency-Key` stands for.

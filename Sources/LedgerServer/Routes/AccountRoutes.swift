@@ -81,6 +81,7 @@ struct AccountRoutes: Sendable {
     @Sendable func topup(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let actor = try await authenticator.demand(.bill, request, context).actor
         let fields = try await BodyFields(request)
+        try fields.refuseOthers(than: ["user_id", "amount", "source", "payment_id"])
         let id = try AccountID(field: "user_id", fields)
         guard let text = try fields.decimal("amount") else { throw GatewayError.missing("amount") }
         guard let amount = Credits(decimal: text), amount.nanos <= 1_000_000_000_000_000_000 else {

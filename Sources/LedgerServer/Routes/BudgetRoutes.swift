@@ -27,6 +27,7 @@ struct BudgetRoutes: Sendable {
     @Sendable func create(_ request: Request, _ context: GatewayContext) async throws -> Response {
         try await authenticator.demand(.operate, request, context)
         let fields = try await BodyFields(request)
+        try fields.refuseOthers(than: ["max_budget", "budget_duration_sec"])
         let budget = Budget(
             id: UUID().uuidString.lowercased(), maxMicroUSD: try Self.amount(fields),
             durationSeconds: try Self.duration(fields), createdAt: SystemClock.now())
@@ -56,6 +57,7 @@ struct BudgetRoutes: Sendable {
         let actor = try await authenticator.demand(.operate, request, context).actor
         let id = try await budget(context).id
         let fields = try await BodyFields(request)
+        try fields.refuseOthers(than: ["max_budget", "budget_duration_sec"])
         let amount = fields.has("max_budget") ? Change(try Self.amount(fields)) : nil
         let duration = fields.has("budget_duration_sec") ? Change(try Self.duration(fields)) : nil
         let changed = try await directory.updateBudget(id) { budget in

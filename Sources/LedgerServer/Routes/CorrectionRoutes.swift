@@ -25,6 +25,7 @@ struct CorrectionRoutes: Sendable {
     @Sendable func adjust(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let actor = try await authenticator.demand(.bill, request, context).actor
         let fields = try await BodyFields(request)
+        try fields.refuseOthers(than: ["user_id", "amount", "reason"])
         let id = try AccountID(field: "user_id", fields)
         guard let amount = try fields.decimal("amount").map(Credits.init(decimal:)) else {
             throw GatewayError.missing("amount")
@@ -47,6 +48,7 @@ struct CorrectionRoutes: Sendable {
     @Sendable func refund(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let actor = try await authenticator.demand(.bill, request, context).actor
         let fields = try await BodyFields(request)
+        try fields.refuseOthers(than: ["payment_id", "amount_usd", "reason"])
         let text = try fields.requiredString("payment_id")
         guard let payment = PaymentID(rawValue: text), let account = try await balances.account(ofPayment: payment)
         else { throw GatewayError(.notFound, "payment_not_found", "Payment '\(text)' not found") }
@@ -69,6 +71,7 @@ struct CorrectionRoutes: Sendable {
     @Sendable func reverse(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let actor = try await authenticator.demand(.bill, request, context).actor
         let fields = try await BodyFields(request)
+        try fields.refuseOthers(than: ["amount", "reason"])
         let name = context.parameters.get("id") ?? ""
         guard let id = Ledger.RequestID(rawValue: name), let account = try await balances.account(ofCharge: id) else {
             throw GatewayError(.notFound, "charge_not_found", "There is no charge for request '\(name)'")

@@ -24,6 +24,7 @@ struct KeyRoutes: Sendable {
     @Sendable func create(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let actor = try await authenticator.demand(.operate, request, context).actor
         let fields = try await BodyFields(request)
+        try fields.refuseOthers(than: ["key_name", "user_id", "expires_at", "metadata"])
         let id = UUID().uuidString.lowercased()
         let now = SystemClock.now()
         let user: AccountID
@@ -78,6 +79,7 @@ struct KeyRoutes: Sendable {
         let actor = try await authenticator.demand(.operate, request, context).actor
         let id = try await key(context).id
         let fields = try await BodyFields(request)
+        try fields.refuseOthers(than: ["key_name", "is_active", "expires_at", "metadata"])
         let name = fields.has("key_name") ? Change(try fields.string("key_name")) : nil
         let expiry = fields.has("expires_at") ? Change(try fields.instant("expires_at")) : nil
         let (isActive, metadata) = (try fields.bool("is_active"), try fields.object("metadata"))

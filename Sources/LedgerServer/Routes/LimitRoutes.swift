@@ -90,6 +90,9 @@ struct LimitRoutes: Sendable {
     private func set(
         _ account: AccountID, _ scope: LimitScope, _ fields: BodyFields, _ actor: String
     ) async throws -> Response {
+        // What is not named is bounded no more: a name that is mistyped would unbind.
+        try fields.refuseOthers(
+            than: ["per_day", "per_month", "total", "requests_per_minute", "tokens_per_minute", "models"])
         let limits = UseLimits(
             perDay: try Self.credits("per_day", fields), perMonth: try Self.credits("per_month", fields),
             total: try Self.credits("total", fields),

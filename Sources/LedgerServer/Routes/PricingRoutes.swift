@@ -20,6 +20,11 @@ struct PricingRoutes: Sendable {
     @Sendable func set(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let actor = try await authenticator.demand(.operate, request, context).actor
         let fields = try await BodyFields(request)
+        // As an answer of this route has them, they may come back.
+        try fields.refuseOthers(
+            than: Self.rateNames.union([
+                "model_key", "web_search_price_per_thousand", "long_context", "created_at", "updated_at",
+            ]))
         let name = try fields.requiredString("model_key")
         guard let model = ModelKey(name)?.description else {
             throw GatewayError.validation(
@@ -27,6 +32,7 @@ struct PricingRoutes: Sendable {
         }
         var tier: Price.LongContext?
         if let long = try fields.fields("long_context") {
+            try long.refuseOthers(than: Self.rateNames.union(["above_prompt_tokens"]), in: "long_context")
             guard let above = try long.integer("above_prompt_tokens"),
                 let found = Price.LongContext(above: above, rates: try Self.rates(long))
             else {
@@ -43,6 +49,12 @@ struct PricingRoutes: Sendable {
         _ = try await writer.submit(.setPrice(SetPrice(model: model, price: price, actor: actor)))
         return try response(model)
     }
+
+    private static let rateNames: Set<String> = [
+        "input_price_per_million", "output_price_per_million", "cached_price_per_million",
+        "cache_write_price_per_million", "cache_write_1h_price_per_million", "audio_input_price_per_million",
+        "audio_cached_price_per_million", "audio_output_price_per_million", "image_output_price_per_million",
+    ]
 
     private static func rates(_ fields: BodyFields) throws -> TokenRates {
         guard let input = try figure("input_price_per_million", fields) else {

@@ -48,6 +48,7 @@ struct SubscriptionRoutes: Sendable {
         let principal = try await authenticator.demand(.bill, request, context)
         let header = try request.idempotencyKey()
         let fields = try await BodyFields(request)
+        try fields.refuseOthers(than: ["user_id", "plan_name", "payment_id", "upgrade"])
         let id = try AccountID(field: "user_id", fields)
         let name = try fields.requiredString("plan_name")
         guard writer.plans.plans[name] != nil else {
@@ -73,6 +74,7 @@ struct SubscriptionRoutes: Sendable {
         let principal = try await authenticator.demand(.bill, request, context)
         let header = try request.idempotencyKey()
         let fields = try await BodyFields(request)
+        try fields.refuseOthers(than: ["status"])
         guard try fields.requiredString("status") == "CANCELLED" else {
             throw GatewayError.validation(kind: "enum", field: "status", message: "Input should be 'CANCELLED'")
         }

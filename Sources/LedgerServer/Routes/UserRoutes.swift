@@ -24,9 +24,21 @@ struct UserRoutes: Sendable {
         router.get("/v1/users/:id/usage", use: log)
     }
 
+    /// Refuses members that would set money or limits if this route knew them. Others that it does not know are ignored, as they always were: of those,
+    /// and of what its own answers have, clients send some.
+    private static func refuseMistaken(_ fields: BodyFields) throws {
+        let known: Set<String> = [
+            "user_id", "alias", "budget_id", "blocked", "metadata", "spend", "budget_started_at",
+            "next_budget_reset_at",
+        ]
+        let words = ["budget", "limit", "credit", "balance", "spend", "quota", "rpm", "tpm", "block", "price", "plan"]
+        try fields.refuseOthers(than: known) { name in words.contains { name.lowercased().contains($0) } }
+    }
+
     @Sendable func create(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let actor = try await authenticator.demand(.operate, request, context).actor
         let fields = try await BodyFields(request)
+        try Self.refuseMistaken(fields)
         let id = try AccountID(field: "user_id", fields)
         let user = User(
             id: id, alias: try fields.string("alias"), budgetID: try fields.string("budget_id"),
@@ -76,6 +88,7 @@ struct UserRoutes: Sendable {
         let actor = try await authenticator.demand(.operate, request, context).actor
         let id = try await user(context).id
         let fields = try await BodyFields(request)
+        try Self.refuseMistaken(fields)
         let alias = fields.has("alias") ? Change(try fields.string("alias")) : nil
         let budget = fields.has("budget_id") ? Change(try fields.string("budget_id")) : nil
         let (metadata, blocked) = (try fields.object("metadata"), try fields.bool("blocked"))

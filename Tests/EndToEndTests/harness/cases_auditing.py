@@ -146,8 +146,11 @@ async def explanations(books: Books, events: list[dict]) -> None:
         check.equal(found["cost_pico_usd"], data["cost_pico_usd"], "the cost")
         exact = Decimal(data["cost_pico_usd"]) * data["micro_credits_per_usd"] / 10**18
         check.equal(Decimal(found["credits_exact"]), exact, "the exact credits")
-        check.equal(-(-data["cost_pico_usd"] * data["micro_credits_per_usd"] // 10**9), data["credits"], "the rounding, up")
-        check.equal(Decimal(found["rounding"]), credits(data["credits"]) - exact, "what rounding added")
+        worth = -(-data["cost_pico_usd"] * data["micro_credits_per_usd"] // 10**9)
+        hold = next(other["data"] for other in events if other["name"] == "hold_placed" and other["data"]["request"] == data["request"])
+        check.equal((data["credits"], data["excess"]), (min(worth, hold["amount"]), max(0, worth - hold["amount"])), "what is charged, and what is beyond the hold")
+        check.equal(Decimal(found["rounding"]), credits(worth) - exact, "what rounding added")
+        check.equal(Decimal(found["excess"]), credits(data["excess"]), "the excess")
         check.equal([(part["grant"], int(Decimal(part["paid"]) * NANO)) for part in found["paid_by"] if part["paid"] != "0"],
                     [tuple(part) for part in data["allocations"]], "who paid")
         before = balance([other for other in events if other["position"] < event["position"]], user)
@@ -329,8 +332,21 @@ async def roll_forward(books: Books, events: list[dict]) -> None:
     check = books.check
     rows = csv_rows(books.replay("export", "roll-forward", books.database)[1])
     months: dict[str, dict[str, dict]] = defaultdict(dict)
+    costs: dict[tuple, Decimal] = {}
     for row in rows:
+        if row["line"] in ("cost", "excess"):
+            costs[row["month"], row["line"], row["model"]] = Decimal(row["usd"])
+            continue
         months[row["month"]][row["line"]] = {name: Decimal(row[name]) for name in ("paid", "promotional", "owed", "total")}
+    expected: dict[tuple, Decimal] = defaultdict(Decimal)
+    for event in (each for each in events if each["name"] == "request_charged"):
+        data, month = event["data"], event["recorded_at"][:7]
+        expected[month, "cost", data["model"]] -= Decimal(data["cost_pico_usd"]) / 10**12
+        if data["excess"]:
+            # What the hold covers at ten credits a dollar.
+            expected[month, "excess", data["model"]] -= Decimal(data["cost_pico_usd"] - data["credits"] * 100) / 10**12
+    check.equal(costs, {key: cost for key, cost in expected.items() if cost}, "what requests cost, by model")
+    check.that(any(line == "excess" for _, line, _ in costs), "no provider reported more than was held")
     before = None
     for month, lines in sorted(months.items()):
         for column in ("paid", "promotional", "owed", "total"):

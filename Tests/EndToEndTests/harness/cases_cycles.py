@@ -257,11 +257,14 @@ async def lesser(m: Months) -> None:
 
 async def free(m: Months) -> None:
     """The free plan fills the balance up at each boundary, over all pools and from a debt, and gives nothing to who has enough."""
-    keys = {"idle": await m.gateway.user("idle"), "poor": await m.gateway.user("poor", 4), "rich": await m.gateway.user("rich", 25), "owing": await m.gateway.user("owing", 0.01)}
-    # It answers far beyond its limit.
-    await m.gateway.answer(keys["owing"], "up:overrun", max_tokens=1)
-    before = await wire.eventually(lambda: unheld(m.gateway, "owing"), "the charge is recorded")
-    m.check.that(-1 < before["credits"] < -0.9 and before["debt"] == -before["credits"], f"what owing owes: {before}")
+    keys = {"idle": await m.gateway.user("idle"), "poor": await m.gateway.user("poor", 4), "rich": await m.gateway.user("rich", 25), "owing": await m.gateway.user("owing")}
+    # Who uses what was paid for, and takes the money back, owes it.
+    await m.gateway.wanted("POST", "/v1/billing/topup", {"user_id": "owing", "amount": 1, "payment_id": "owing-1"})
+    await m.gateway.answer(keys["owing"], "up:finish")
+    await wire.eventually(lambda: unheld(m.gateway, "owing"), "the charge is recorded")
+    await m.gateway.wanted("POST", "/v1/billing/refunds", {"payment_id": "api:owing-1", "reason": "did not like it"})
+    before = await m.gateway.balance("owing")
+    m.check.equal((Decimal(before["credits_exact"]), before["debt"]), (-Decimal("0.0002475"), Decimal("0.0002475")), "what owing owes")
     m.day(31)
     for user, amount in (("idle", 10), ("poor", 10), ("rich", 25), ("owing", 10)):
         await m.has(user, "FREE", amount, number=1, is_paid=False, is_grace=False, next_plan=None)
@@ -280,13 +283,13 @@ async def free(m: Months) -> None:
         "60: MONTHLY_FREE 6 to 90")
     await m.tells("rich", "0: paid credits 25", "0: PURCHASE 25", "30: sufficient FREE to 60")
     grant = next(event["data"] for event in await m.gateway.events() if event["account"] == "owing" and event["data"].get("source") == "MONTHLY_FREE")
-    owed = int(-before["credits"] * NANO)
+    owed = int(-Decimal(before["credits_exact"]) * NANO)
     m.check.equal((grant["amount"], grant["debt_repaid"], grant["balance"]), (10 * NANO + owed, owed, 10 * NANO), "what fills up a debt")
 
 
 async def unheld(gateway: Gateway, user: str) -> dict | None:
     data = await gateway.balance(user)
-    return data if data["held"] == 0 and data["debt"] > 0 else None
+    return data if data["held"] == 0 and data["credits"] < 1 else None
 
 
 async def under_way(m: Months) -> None:

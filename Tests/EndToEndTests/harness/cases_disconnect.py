@@ -112,35 +112,59 @@ async def leave_whole_answer(world: World, key: str, early: bool) -> None:
 
 @case
 async def drain_bound() -> None:
-    """A provider is listened to for so long only after the client has gone; then what was delivered is estimated."""
-    async with World(["up:slow"], limits={"drain_timeout_seconds": 1}) as world:
-        key = await world.gateway.user("alice", 10)
+    """A provider is listened to for as long as it goes on after the client has gone; one that stands still is given up, and what came is estimated."""
+    limits = {"idle_timeout_seconds": 2, "drain_timeout_seconds": 1}
+    async with World(["up:slow"], limits=limits) as world:
+        check, gateway = world.check, world.gateway
+        warned = [line for line in gateway.output if "'limits.drain_timeout_seconds' is ignored" in line]
+        check.equal(len(warned), 1, "warnings of the key that is gone")
+        key = await gateway.user("alice", 10)
+        with check.about("one that goes on"):
+            name = await left_after(world, key, 4)
+            # Longer than the old bound, and never as long as a provider may be silent.
+            for _ in range(3):
+                await asyncio.sleep(0.7)
+                check.equal((await world.provider.received(name))["state"], "sending", "the provider's answer")
+                await world.provider.step(name)
+            await world.provider.step(name, everything=True)
+            await world.settled("alice", 8)
+            check_charge(check, await last_settlement(world), USAGE, "client_gone")
         for count in (0, 4):
-            with world.check.about(f"after {count} chunks"):
-                name = world.name("stuck")
-                async with world.gateway.chat(key, "up:slow", stream=True, case=name) as exchange:
-                    await world.provider.received(name)
-                    if count:
-                        await world.provider.step(name, count)
-                        await asyncio.wait_for(exchange.events(count), 5)
-                    exchange.drop()
+            with check.about(f"one that stands still after {count} chunks"):
+                name = await left_after(world, key, count)
                 await world.settled("alice", 8)
 
                 async def aborted():
                     return (await world.provider.only(name))["state"] == "aborted"
 
                 await wire.eventually(aborted, "the provider's connection is closed")
-                event = [e for e in await world.gateway.events() if e["name"] in ("request_charged", "hold_released")][-1]
+                event = await last_settlement(world)
                 if count:
-                    check_estimate(world.check, event, {"client_gone", "timeout"})
-                elif event["name"] == "hold_released":
-                    check_released(world.check, event, {"client_gone"})
+                    check_estimate(check, event, {"timeout"})
+                else:
+                    check_released(check, event, {"timeout"})
+
+
+async def left_after(world: World, key: str, count: int) -> str:
+    """A client that leaves after so many chunks, and the name of its request."""
+    name = world.name("stuck")
+    async with world.gateway.chat(key, "up:slow", stream=True, case=name) as exchange:
+        await world.provider.received(name)
+        if count:
+            await world.provider.step(name, count)
+            await asyncio.wait_for(exchange.events(count), 5)
+        exchange.drop()
+    return name
+
+
+async def last_settlement(world: World) -> dict:
+    return [e for e in await world.gateway.events() if e["name"] in ("request_charged", "hold_released")][-1]
 
 
 @case
 async def slow_reader() -> None:
     """A client that does not read stops its provider, costs the server no memory, and loses nothing if it goes on in time."""
-    async with World(["up:flood", "up:finish"], limits={"idle_timeout_seconds": 8, "drain_timeout_seconds": 60}) as world:
+    async with World(["up:flood", "up:finish"], limits={"idle_timeout_seconds": 8}) as world:
         check, gateway = world.check, world.gateway
         key = await gateway.user("alice", 100)
         check.equal((await gateway.answer(key, "up:finish")).status, 200, "status of a first request")

@@ -10,7 +10,7 @@ from checks import case, openai_error
 from scenarios import REFUSALS, USAGE, USAGES
 from world import World, check_charge, check_cost, check_estimate, check_released, settlement
 
-SHORT = {"connect_timeout_seconds": 1, "first_byte_timeout_seconds": 1, "idle_timeout_seconds": 1, "drain_timeout_seconds": 1}
+SHORT = {"connect_timeout_seconds": 1, "first_byte_timeout_seconds": 1, "idle_timeout_seconds": 1}
 
 #: What a client is told of a refusal. The provider's 401 is about the gateway's key, and must not look like the client's.
 REFUSED = {

@@ -129,7 +129,7 @@ async def admission() -> None:
             check.equal(three - once, 200 * token, "what two more choices of 100 tokens need")
         await tools_are_counted(world)
         await held_by_another(world)
-        await overrun_is_debt(world)
+        await overrun_is_excess(world)
 
 
 async def tools_are_counted(world: World) -> None:
@@ -154,24 +154,26 @@ async def held_by_another(world: World) -> None:
             await exchange.rest()
 
 
-async def overrun_is_debt(world: World) -> None:
-    """A provider that breaks its limit: charged in full, the shortfall is debt, and the next grant repays it."""
+async def overrun_is_excess(world: World) -> None:
+    """A provider that breaks its limit: no more is charged than was held, the rest is recorded, and there is no debt."""
     check, gateway = world.check, world.gateway
     with check.about("overrun"):
         needed = await price_of_hold(world, model="up:overrun", max_tokens=10)
         key = await gateway.user("overrunner", needed)
         response = await gateway.answer(key, "up:overrun", max_tokens=10)
         check.equal(response.status, 200, f"status of {response}")
+        check.equal(Decimal(response.header("x-ledger-charged-credits")), needed, "what the client is told")
         data = await world.settled("overrunner")
         event = settlement(await gateway.events(), response.header("x-request-id"))
         check_charge(check, event, {"prompt_tokens": 11, "completion_tokens": 50_000})
-        credits = Decimal(int(event["data"]["credits"])).scaleb(-9)
-        check.equal(Decimal(int(event["data"]["shortfall"])).scaleb(-9), credits - needed, "shortfall")
-        check.equal(Decimal(str(data["credits_exact"])), needed - credits, "the balance, which is a debt")
+        charged, excess, shortfall = (Decimal(int(event["data"][name])).scaleb(-9) for name in ("credits", "excess", "shortfall"))
+        check.equal((event["type"], charged, shortfall), ("request_charged.v2", needed, 0), "version, credits and shortfall")
+        check.equal(charged + excess, Decimal("1.00011"), "what 50,000 output tokens are worth")
+        check.equal(Decimal(str(data["credits_exact"])), 0, "the balance, which is no debt")
         shortage(check, await gateway.answer(key, "up:finish", max_tokens=1))
         await gateway.top_up("overrunner", "5")
         data = await gateway.balance("overrunner")
-        check.equal(Decimal(str(data["credits_exact"])), needed - credits + 5, "the balance after a top-up")
+        check.equal(Decimal(str(data["credits_exact"])), 5, "the balance after a top-up")
         check.equal((await gateway.answer(key, "up:finish", max_tokens=1)).status, 200, "status after the top-up")
 
 

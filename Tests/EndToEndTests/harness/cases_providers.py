@@ -262,13 +262,15 @@ async def provider_features() -> None:
         await untranslatable(here, key)
 
 
-PIXEL = "data:image/png;base64,iVBORw0KGgo="
+#: The header of a picture of one pixel: it says how large it is.
+HEADER = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ"
+PIXEL = f"data:image/png;base64,{HEADER}"
 
 
 async def pictures(here: World, key: str) -> None:
     for provider, wanted in (
-        ("ant", {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}),
-        ("gem", {"mimeType": "image/png", "data": "iVBORw0KGgo="}),
+        ("ant", {"type": "base64", "media_type": "image/png", "data": HEADER}),
+        ("gem", {"mimeType": "image/png", "data": HEADER}),
     ):
         with here.check.about("a picture for", provider):
             name = here.name("picture")
@@ -286,10 +288,10 @@ async def untranslatable(here: World, key: str) -> None:
     count = len(await here.gateway.events())
     remote = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://example.org/x.png"}}]}]
     for provider, more, param in (
-        ("ant", {"n": 2}, "n"), ("ant", {"seed": 7}, "seed"), ("ant", {"logit_bias": {"7": 1}}, "logit_bias"),
+        ("ant", {"n": 2}, "n"), ("ant", {"logit_bias": {"7": 1}}, "logit_bias"),
         ("ant", {"temperature": 1.5}, "temperature"), ("ant", {"response_format": {"type": "json_object"}}, "response_format.type"),
         ("gem", {"logprobs": True}, "logprobs"), ("gem", {"parallel_tool_calls": False}, "parallel_tool_calls"),
-        ("gem", {"messages": remote}, "messages[0].content[0]"), ("gem", {"x_unknown": 1}, "x_unknown"),
+        ("gem", {"messages": remote}, "messages[0].content[0].image_url"), ("gem", {"x_unknown": 1}, "x_unknown"),
     ):
         with check.about(provider, "refuses", param):
             for is_stream in (False, True):
@@ -343,14 +345,14 @@ async def one_message(here: World, key: str, delivery: str, model: str, is_strea
         value["tools"] = [{"type": "web_search_20250305", "name": "web_search", "max_uses": 3}]
     if model == "cached":
         value["system"] = [{"type": "text", "text": "lang", "cache_control": {"type": "ephemeral", "ttl": "1h"}}]
-    headers = {"x-api-key": key, "anthropic-version": "2023-06-01", "anthropic-beta": "beta-7"}
+    headers = {"x-api-key": key, "anthropic-version": "2023-06-01", "anthropic-beta": "effort-2025-11-24"}
     response = await here.gateway.api("POST", "/v1/messages", value, key=None, headers=headers)
     assert response.status == 200 and response.complete, f"the answer was {response}"
     entry = await here.provider.only(name)
     check.equal(entry["violations"], [], "what the provider does not accept")
     check.equal(response.body, sent(entry), "the bytes")
     received = {header.lower(): text for header, text in entry["headers"]}
-    check.equal((received.get("x-api-key"), received.get("anthropic-beta")), ("sk-secret-7", "beta-7"), "key and beta of the provider's request")
+    check.equal((received.get("x-api-key"), received.get("anthropic-beta")), ("sk-secret-7", "effort-2025-11-24"), "key and beta of the provider's request")
     return f"messages {provider} {model}", BILLED[model], response.header("x-request-id")
 
 

@@ -30,7 +30,9 @@ async def health(c: Contract) -> None:
     providers = {name: "available" for name in c.gateway.config["providers"]}
     ready = {
         "status": "healthy", "database": "connected", "version": re.compile(r"\d+\.\d+\.\d+"), "requests_under_way": 0, "queue_length": int,
-        "usage_lag": Either(int, None), "providers": providers}
+        "usage_lag": Either(int, None), "providers": providers, "exposure": {
+            "unbilled_requests": int, "unbilled_held_credits": TEXT, "charges": int, "beyond_bound": int, "excess_credits": TEXT,
+            "excess_usd": TEXT, "flags": dict, "slowed_accounts": int}}
     await c.ok("GET", "/health/readiness", ready, key=None)
     document = await c.call("GET", "/openapi.yaml", 200, key=None, kind="application/yaml")
     c.check.equal(document.text, c.description.text, "the document")
@@ -247,8 +249,8 @@ async def models_refusals(c: Contract) -> None:
                 await c.refused("POST", path, 400, code, message, param, value=value, key=key)
             for raw, code in ((b"", "invalid_json"), (b"[]", "invalid_json"), (b'{"model":', "invalid_json"), (b"\xff", "invalid_utf8")):
                 await c.refused("POST", path, 400, code, TEXT, None, body=raw, key=key)
-            twice = b'{"model":"up:finish",' + json.dumps(body).encode()[1:]
-            await c.refused("POST", path, 400, "duplicate_field", "'model' is there twice", None, body=twice, key=key)
+            twice = b'{"model":' + json.dumps(body["model"]).encode() + b"," + json.dumps(body).encode()[1:]
+            await c.refused("POST", path, 400, "duplicate_field", "'model' is there twice", "model", body=twice, key=key)
             await c.refused("POST", path, 404, "model_not_found", re.compile("The model 'nobody:x' does not exist: .+"), "model", value={**body, "model": "nobody:x"}, key=key)
             await c.refused("POST", path, 413, "body_too_large", "The request body is longer than 200000 bytes", None, body=b" " * 200_001, key=key)
             await c.refused("POST", path, 400, "invalid_idempotency_key", "Idempotency-Key must be 1 to 255 printable ASCII characters", None,

@@ -26,7 +26,7 @@ MASTER_KEY = "master-key-of-the-end-to-end-tests"
 PRICE = {"input_price_per_million": 1.0, "output_price_per_million": 2.0, "cached_price_per_million": 0.25}
 LIMITS = {
     "connect_timeout_seconds": 2, "first_byte_timeout_seconds": 20, "idle_timeout_seconds": 20,
-    "stream_duration_seconds": 60, "drain_timeout_seconds": 10, "shutdown_grace_seconds": 5,
+    "stream_duration_seconds": 60, "shutdown_grace_seconds": 5,
     # What the provider is asked, it is asked once, unless a case is about asking again.
     "upstream_attempts": 1, "circuit_failures": 0,
 }

@@ -43,6 +43,10 @@ class Provider:
     async def reset(self) -> None:
         await self._call("POST", "/_reset", {})
 
+    async def script(self, model: str, parts: list[str], **more: object) -> None:
+        """Says what a model answers from now on: `more` are the other fields of `scenarios.Answer`."""
+        await self._call("POST", "/_script", {"model": model, "parts": parts, **more})
+
     async def active(self) -> dict:
         return await self._call("GET", "/_active")
 

@@ -55,6 +55,8 @@ class Answer:
     stop_after: int | None = None
     #: Whether the last part that is sent breaks off in its middle.
     cut: bool = False
+    #: Whether the head, too, waits to be let go.
+    holds_head: bool = False
 
 
 # -- building blocks ---------------------------------------------------------------------------------------------------

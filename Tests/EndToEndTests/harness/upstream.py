@@ -8,6 +8,8 @@ these do (dialects.py), and refuses what they would refuse (schemas.py). The mod
 
     GET  /_log?case=ID   what was received and sent, oldest first; all of it without `case`; only the numbers with `brief=1`
     POST /_reset         forgets the log
+    POST /_script        says what a model answers from now on, before anything else: {"model": NAME, "parts": [TEXT …], …}, the other members as
+                         in `scenarios.Answer`; a list of headers is of pairs
     GET  /_active        {"active": answers under way, "aborted": clients that vanished in mid-answer}
     POST /_step          lets paced answers send their next part: {"case": ID, "count": N} or {"all": true};
                          answers {"stepped": how many answers it reached}
@@ -110,6 +112,8 @@ class State:
     def __init__(self, folder: Path | None):
         self.folder = folder
         self.entries: list[Entry] = []
+        #: What models answer that a case has told.
+        self.scripts: dict[str, scenarios.Answer] = {}
         self.under_way: set[Entry] = set()
         self.aborted = 0
         self.count = 0
@@ -245,6 +249,11 @@ class Connection(asyncio.Protocol):
         elif head.path == "/_reset":
             state.entries.clear()
             await self.respond_json({})
+        elif head.path == "/_script":
+            order = json.loads(body)
+            model, parts = order.pop("model"), order.pop("parts")
+            state.scripts[model] = scenarios.Answer([scenarios.Part(part.encode()) for part in parts], **order)
+            await self.respond_json({})
         elif head.path == "/_active":
             await self.respond_json({"active": len(state.under_way), "aborted": state.aborted})
         elif head.path == "/_step":
@@ -267,7 +276,7 @@ class Connection(asyncio.Protocol):
             first = head.path.split("/")[1]
             delivery = first if first in scenarios.DELIVERIES else "events"
             request = entry.json if isinstance(entry.json, dict) else {}
-            answer = self.recorded(entry.model) or self.answer(entry, request)
+            answer = state.scripts.get(entry.model) or self.recorded(entry.model) or self.answer(entry, request)
             if answer is None:
                 message = f"The model '{entry.model}' does not exist."
                 await self.respond_json(
@@ -318,8 +327,8 @@ class Connection(asyncio.Protocol):
             entry.state = "stalled"
             await self.unless_gone(asyncio.Event().wait())
         parts = scenarios.delivered(answer.parts, delivery)
-        if answer.framing == "length" and isinstance(answer.pace, (str, float)):
-            await self.pause(entry, answer.pace)
+        if answer.holds_head or (answer.framing == "length" and isinstance(answer.pace, (str, float))):
+            await self.pause(entry, answer.pace or "step")
         entry.state = "sending"
         await self.write(answer.prelude + self.head_of(answer, sum(len(part.data) for part in parts)))
         for group in grouped(parts, answer, delivery):

@@ -230,6 +230,10 @@ class Exchange:
         self._writer.transport.abort()
         self._writer = None
 
+    def half_close(self) -> None:
+        """Sends no more, and reads on."""
+        self._writer.write_eof()
+
     async def __aenter__(self) -> "Exchange":
         return await self.send()
 
