@@ -132,7 +132,8 @@ struct Gateway: Sendable {
                 logger: logger, routes: routes, trustedProxies: configuration.trustedProxies))
         let exposure = Exposure(perHour: limits.unbilledRequestsPerHour, logger: logger)
         HealthRoutes(
-            writer: writer, registry: registry, follower: usageService, upstreams: upstreams, exposure: exposure
+            writer: writer, registry: registry, follower: usageService, upstreams: upstreams, exposure: exposure,
+            authenticator: authenticator
         ).add(to: router)
         let caps = BudgetCaps(writer: writer, directory: directory)
         let users = UserRoutes(

@@ -267,7 +267,7 @@ private enum Base64 {
         var result: [UInt8] = []
         result.reserveCapacity(min(limit, text.count / 4 * 3 + 3))
         var (bits, count): (UInt32, Int) = (0, 0)
-        for byte in text {
+        letters: for byte in text {
             guard result.count < limit else { break }
             let value: UInt32
             switch byte {
@@ -276,7 +276,7 @@ private enum Base64 {
             case UInt8(ascii: "0")...UInt8(ascii: "9"): value = UInt32(byte) + 4
             case UInt8(ascii: "+"), UInt8(ascii: "-"): value = 62
             case UInt8(ascii: "/"), UInt8(ascii: "_"): value = 63
-            case UInt8(ascii: "="): return result
+            case UInt8(ascii: "="): break letters
             default: continue
             }
             bits = bits << 6 | value

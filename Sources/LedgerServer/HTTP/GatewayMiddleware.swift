@@ -90,7 +90,8 @@ struct GatewayCORS: RouterMiddleware {
         response.headers[.accessControlAllowOrigin] = origin
         response.headers[.accessControlAllowCredentials] = "true"
         response.headers[.accessControlExposeHeaders] =
-            "x-request-id, x-ledger-charged-credits, x-ledger-balance-credits, idempotency-replayed, retry-after"
+            "x-request-id, x-ledger-charged-credits, x-ledger-balance-credits, idempotency-replayed, x-dropped-parameters, "
+            + "retry-after"
         response.headers[.vary] = "Origin"
         return response
     }

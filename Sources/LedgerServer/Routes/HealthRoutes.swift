@@ -12,6 +12,7 @@ struct HealthRoutes: Sendable {
     let follower: UsageService
     let upstreams: [String: Upstream]
     let exposure: Exposure
+    let authenticator: Authenticator
 
     static let version = "0.1.0"
 
@@ -28,7 +29,8 @@ struct HealthRoutes: Sendable {
     }
 
     /// Ready: the writer writes and the server is not stopping. Tells how far the usage read models are behind, and which providers are given
-    /// up for the moment; without one of them, the others are still there.
+    /// up for the moment; without one of them, the others are still there. To the operator's keys also what nobody was charged for: how much business is
+    /// done is not for everybody.
     @Sendable func readiness(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let database: String
         switch writer.health {
@@ -36,6 +38,13 @@ struct HealthRoutes: Sendable {
         case .failing: database = "failing: the last write failed"
         case .stopped: database = "stopped: nothing is written until a restart"
         case .closed: database = "closed"
+        }
+        var isOperators = false
+        if Authenticator.hasCredential(request),
+            let principal = try? await authenticator.principal(of: request, context),
+            case .master(let key) = principal
+        {
+            isOperators = key.role.has(.read)
         }
         let isReady = writer.health == .healthy && !registry.isStopping
         return Response.json(isReady ? .ok : .serviceUnavailable) { json in
@@ -53,8 +62,10 @@ struct HealthRoutes: Sendable {
                 json.value(upstream.circuit.closedFor() == nil ? "available" : "unavailable")
             }
             json.endObject()
-            json.name("exposure")
-            exposure.write(to: &json)
+            if isOperators {
+                json.name("exposure")
+                exposure.write(to: &json)
+            }
             json.endObject()
         }
     }

@@ -347,7 +347,7 @@ invalid_value input "input":[1,"a"]
 invalid_value input[1] "input":["a",1]
 invalid_value input "input":[{"text":"x"}]
 invalid_value input "input":{"text":"x"}
-not_offered stream "input":"x","stream":true
+invalid_value stream "input":"x","stream":true
 unsupported_parameter models "input":"x","models":["y"]
 not_offered encoding_format "input":"x","encoding_format":"int8"
 missing_field input "encoding_format":"float"

@@ -24,8 +24,8 @@ MODULES = [
     "cases_crash", "cases_storage", "cases_limits", "cases_http", "cases_auth", "cases_admin", "cases_config", "cases_audit", "cases_sdk",
     "cases_providers", "cases_retries", "cases_peers", "cases_profile", "cases_plans", "cases_spending", "cases_shop", "cases_cycles", "cases_corrections", "cases_import",
     "cases_login", "cases_login_state", "cases_login_people", "cases_login_defence", "cases_login_operator", "cases_tokens", "cases_sessions",
-    "cases_auditing", "cases_exposure", "cases_leaving", "cases_evidence", "cases_contract", "cases_rights", "cases_openapi",
-    "cases_closed_world",
+    "cases_auditing", "cases_exposure", "cases_leaving", "cases_odd_usage", "cases_strict", "cases_evidence", "cases_contract", "cases_rights", "cases_openapi",
+    "cases_closed_world", "cases_measured",
 ]
 #: What no case may exceed; a bound for a hanging harness, not a figure that is tested.
 CASE_SECONDS = 600.0

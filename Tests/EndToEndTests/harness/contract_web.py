@@ -15,7 +15,7 @@ CHAT = "/v1/chat/completions"
 NO_HEADER = "Missing X-AnyLLM-Key or Authorization header"
 BAD_FORMAT = "Invalid header format. Expected 'Bearer <token>'"
 ALLOWED_HEADERS = ["x-anyllm-key", "authorization", "content-type", "idempotency-key", "x-api-key", "anthropic-version"]
-EXPOSED_HEADERS = ["x-request-id", "x-ledger-charged-credits", "x-ledger-balance-credits", "idempotency-replayed", "retry-after"]
+EXPOSED_HEADERS = ["x-request-id", "x-ledger-charged-credits", "x-ledger-balance-credits", "idempotency-replayed", "x-dropped-parameters", "retry-after"]
 
 
 async def common_rules(c: Contract) -> None:
@@ -30,10 +30,13 @@ async def health(c: Contract) -> None:
     providers = {name: "available" for name in c.gateway.config["providers"]}
     ready = {
         "status": "healthy", "database": "connected", "version": re.compile(r"\d+\.\d+\.\d+"), "requests_under_way": 0, "queue_length": int,
-        "usage_lag": Either(int, None), "providers": providers, "exposure": {
+        "usage_lag": Either(int, None), "providers": providers}
+    exposure = {"exposure": {
             "unbilled_requests": int, "unbilled_held_credits": TEXT, "charges": int, "beyond_bound": int, "excess_credits": TEXT,
             "excess_usd": TEXT, "flags": dict, "slowed_accounts": int}}
     await c.ok("GET", "/health/readiness", ready, key=None)
+    await c.ok("GET", "/health/readiness", ready, key="gw-" + "A" * 64)
+    await c.ok("GET", "/health/readiness", ready | exposure)
     document = await c.call("GET", "/openapi.yaml", 200, key=None, kind="application/yaml")
     c.check.equal(document.text, c.description.text, "the document")
 

@@ -1,0 +1,136 @@
+import Foundation
+import Testing
+
+@testable import Requests
+
+@Suite("Files in requests")
+struct InlinePartTests {
+    private static func big(_ value: Int, _ count: Int) -> [UInt8] {
+        (0..<count).map { UInt8(truncatingIfNeeded: value >> (8 * (count - 1 - $0))) }
+    }
+
+    private static func little(_ value: Int, _ count: Int) -> [UInt8] { big(value, count).reversed() }
+
+    private static func text(_ text: String) -> [UInt8] { Array(text.utf8) }
+
+    static func png(_ width: Int, _ height: Int) -> [UInt8] {
+        [0x89] + text("PNG\r\n\u{1A}\n") + big(13, 4) + text("IHDR") + big(width, 4) + big(height, 4) + [8, 6, 0, 0, 0]
+    }
+
+    static func jpeg(_ width: Int, _ height: Int, before: Int = 0, marker: UInt8 = 0xC2) -> [UInt8] {
+        let profile: [UInt8] =
+            before > 0 ? [0xFF, 0xE2] + big(before + 2, 2) + [UInt8](repeating: 0xFF, count: before) : []
+        return [0xFF, 0xD8] + profile + [0xFF, marker] + big(17, 2) + [8] + big(height, 2) + big(width, 2) + [3]
+    }
+
+    static func wave(rate: Int, channels: Int, bits: Int, seconds: Int, format: Int = 1) -> [UInt8] {
+        let size = rate * channels * bits / 8 * seconds
+        return text("RIFF") + little(size + 36, 4) + text("WAVEfmt ") + little(16, 4) + little(format, 2)
+            + little(channels, 2) + little(rate, 4) + little(rate * channels * bits / 8, 4)
+            + little(channels * bits / 8, 2)
+            + little(bits, 2) + text("data") + little(size, 4) + [UInt8](repeating: 0, count: size)
+    }
+
+    private static let sizes: [(name: String, bytes: [UInt8], width: Int, height: Int)] = [
+        ("PNG", png(1920, 1080), 1920, 1080), ("JPEG", jpeg(4032, 3024), 4032, 3024),
+        ("JPEG with a profile", jpeg(640, 480, before: 60_000, marker: 0xC0), 640, 480),
+        ("GIF", text("GIF89a") + little(500, 2) + little(300, 2), 500, 300),
+        (
+            "WebP, lossy",
+            text("RIFF") + little(30, 4) + text("WEBPVP8 ") + little(10, 4) + [0, 0, 0, 0x9D, 0x01, 0x2A]
+                + little(800, 2) + little(600, 2), 800, 600
+        ),
+        (
+            "WebP, lossless",
+            text("RIFF") + little(30, 4) + text("WEBPVP8L") + little(10, 4) + [0x2F] + little(799 | 599 << 14, 4), 800,
+            600
+        ),
+        (
+            "WebP, extended",
+            text("RIFF") + little(30, 4) + text("WEBPVP8X") + little(10, 4) + little(0, 4) + little(799, 3)
+                + little(599, 3), 800, 600
+        ),
+        ("BMP", text("BM") + little(0, 12) + little(40, 4) + little(320, 4) + little(200, 4), 320, 200),
+    ]
+
+    @Test("the size of a picture is read from its header, whatever it is called", arguments: sizes.map(\.name))
+    func dimensions(name: String) throws {
+        let example = try #require(Self.sizes.first { $0.name == name })
+        for (declared, url) in [("image/png", false), (nil, true)] as [(String?, Bool)] {
+            let base64 = Data(example.bytes).base64EncodedString()
+            let value = Array((url ? "data:image/jpeg;base64," + base64 : base64).utf8)
+            let part = value.withUnsafeBufferPointer { InlinePart($0, declared: declared) }
+            #expect(part.kind == .image)
+            #expect(part.dimensions?.width == example.width && part.dimensions?.height == example.height)
+        }
+    }
+
+    @Test(
+        "of what is declared and what the bytes say, the dearer is believed",
+        arguments: [
+            ("data:image/png;base64,AAAAIGZ0eXBpc29t", nil, .video),
+            ("data:video/mp4;base64,iVBORw0KGgo=", nil, .video),
+            ("data:text/plain;base64,iVBORw0KGgo=", nil, .image),
+            ("data:image/png;base64,JVBERi0xLjc=", nil, .document),
+            ("data:image/png,hello", nil, .image), ("data:,hello", nil, .text), ("data:;base64,aGk=", nil, .text),
+            ("aGVsbG8=", nil, .other), ("aGVsbG8=", "text/plain", .text), ("aGVsbG8=", "application/zip", .other),
+            ("UEsDBAAAAAA=", "text/plain", .other), ("aGVsbG8=", "wav", .audio), ("SUQzBAAAAAA=", "image/png", .audio),
+            ("data:application/json;charset=utf-8;base64,e30=", nil, .text), ("data:image/png", nil, .other),
+            ("https://example.com/x.png", "image/png", .other), ("gs://bucket/x", nil, .other),
+            ("file-123", nil, .other),
+            ("data:IMAGE/PNG;BASE64,JVBERi0xLjc=", nil, .document), ("AAAAIGZ0eXBoZWlj", nil, .image),
+        ] as [(String, String?, PartKind)])
+    func kinds(value: String, declared: String?, kind: PartKind) {
+        let part = Array(value.utf8).withUnsafeBufferPointer { InlinePart($0, declared: declared) }
+        #expect(part.kind == kind)
+    }
+
+    @Test(
+        "sound lasts as long as its header says, or as its bytes can at most",
+        arguments: [
+            (wave(rate: 8000, channels: 1, bits: 8, seconds: 7), 8),
+            (wave(rate: 1000, channels: 2, bits: 16, seconds: 3), 4),
+            // A format that is packed, and a rate of nothing.
+            (wave(rate: 8000, channels: 1, bits: 8, seconds: 1, format: 17), nil),
+            (wave(rate: 0, channels: 1, bits: 8, seconds: 0), nil),
+            (text("ID3") + [UInt8](repeating: 0, count: 4997), 6),
+        ] as [([UInt8], Int64?)])
+    func seconds(bytes: [UInt8], seconds: Int64?) {
+        let header = FileHeader(bytes, size: bytes.count)
+        #expect(header.kind == .audio && header.seconds == seconds)
+    }
+
+    @Test(
+        "pictures count as their makers publish it",
+        arguments: [
+            // A square of 1024 at high detail is 765 at gpt-4o; 2048 x 4096 is 1105 there: the bound is no less.
+            ("gpt-4o", 1024, 1024, 765, 765), ("gpt-4o", 2048, 4096, 1105, 1445), ("gpt-4o-mini", 512, 512, 8500, 8500),
+            ("openai/gpt-4.1-mini-2025-04-14", 1024, 1024, 1659, 1659), ("o4-mini", 4000, 4000, 1536, 2642),
+            // A picture of 1.15 megapixels is about 1,534 to 1,600 at Claude.
+            ("claude-sonnet-4-5-20250929", 1092, 1092, 1590, 1700), ("claude-sonnet-4-5", 200, 200, 54, 160),
+            ("claude-opus-4-7", 2000, 1500, 3888, 4900), ("gemini-2.5-pro", 384, 384, 258, 258),
+            ("gemini-2.5-flash", 768, 768, 258, 1032), ("gemini-2.5-flash", 3000, 300, 258, 6192),
+            ("gemini-3-pro", 9, 9, 1120, 2240),
+            ("grok-3", 4000, 4000, 1792, 1792), ("mine", 140, 140, 100, 180),
+        ] as [(String, Int, Int, Int64, Int64)])
+    func pictures(model: String, width: Int, height: Int, published: Int64, most: Int64) throws {
+        let figures = PartFigures(model: model)
+        let tokens = try #require(figures.image((width, height)))
+        #expect((published...most).contains(tokens), "\(tokens)")
+        if let unknown = figures.image(nil) { #expect(unknown >= tokens) }
+    }
+
+    @Test("a model's window is known by the beginning of its name, the operator's word wins, and nothing is guessed")
+    func windows() {
+        for (model, window) in [
+            ("gemini-2.5-pro", 1_048_576), ("models/gemini-2.5-flash-image-preview", 65_536), ("grok-3-mini", 131_072),
+            ("claude-haiku-4-5-20251001", 200_000), ("GPT-4o-2024-08-06", 128_000), ("gpt-4.1", 1_047_576),
+            ("mine", nil),
+            ("text-embedding-3-small", nil), ("my-gpt-4o", nil),
+        ] as [(String, Int64?)] {
+            #expect(PartFigures(model: model).contextTokens == window, "\(model)")
+        }
+        #expect(PartFigures(model: "gpt-4o", contextTokens: 7).contextTokens == 7)
+        #expect(PartFigures(model: "gpt-4o", imageTokens: 9).image((5000, 5000)) == 9)
+    }
+}
