@@ -20,6 +20,7 @@ public struct UsageRow: Hashable, Sendable {
     public let cachedTokens: Int64
     public let completionTokens: Int64
     public let isEstimated: Bool
+    /// What it cost, in pico-USD, as far as that was charged: what is beyond the hold is the operator's.
     public let costPicoUSD: Int128
     public let credits: Credits
     /// What has been given back of the charge.
@@ -60,7 +61,7 @@ public struct UsageRow: Hashable, Sendable {
                 endpoint: origin.endpoint, isSuccess: true, detail: event.outcome.rawValue,
                 promptTokens: report.usage.prompt, cachedTokens: report.usage.cached,
                 completionTokens: report.usage.completion, isEstimated: report.isEstimated,
-                costPicoUSD: event.costPicoUSD, credits: event.credits, reversed: .zero)
+                costPicoUSD: event.chargedPicoUSD, credits: event.credits, reversed: .zero)
         case .holdReleased(let event):
             self.init(
                 position: recorded.position, account: recorded.account, request: event.request,

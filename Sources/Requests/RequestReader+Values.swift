@@ -190,8 +190,8 @@ extension RequestReader {
                 .missing, "\(place).\(name)", "'\("\(place).\(name)".prefixed(toBytes: 255))' is required: \(why)")
         }
         switch rule {
-        case .search:
-            guard let uses = frame.uses else { throw missing("max_uses", "a search costs") }
+        case .search(let usual):
+            guard let uses = frame.uses ?? usual else { throw missing("max_uses", "a search costs") }
             reading.searches = reading.searches.addingClamped(uses)
         case .fetch:
             guard let uses = frame.uses else { throw missing("max_uses", "what is fetched costs") }

@@ -45,7 +45,9 @@ public struct RequestTable: Sendable {
 
     /// What a variant of an object is beside its members.
     enum VariantRule: Sendable {
-        case search, calls, fetch
+        /// `uses`: how often where the request does not say; nil: it has to.
+        case search(uses: Int64?)
+        case calls, fetch
         case window
         /// A call of the provider's tool in an earlier answer, and the result of one.
         case pending, result
@@ -141,7 +143,7 @@ public struct RequestTable: Sendable {
     /// What a member is: `setting`, `setting a | b` (only these), `setting of NAME` (an object that is not read), `free`; `text`, `read`, `tokens`,
     /// `inline`, `inline picture`, `mime`, `window`; `NAME`, `list of …`; `model`, `stream`, `usage`, `user`, `bound`, `choices`, `calls`,
     /// `uses`, `content_tokens`, `cache`; `dropped`, `refused — why`. Alternatives by the JSON type are joined by `or`. What a variant may
-    /// be: `priced search`, `priced calls`, `priced fetch`, `window`, `pending`, `result`, `adds N`, `refused — why`.
+    /// be: `priced search`, `priced search N` (so often where nothing is said), `priced calls`, `priced fetch`, `window`, `pending`, `result`, `adds N`, `refused — why`.
     ///
     /// Throws a ``Problem``; every table of ours is read in the tests.
     public init(_ texts: [String]) throws {

@@ -154,7 +154,7 @@ struct RequestTableParser {
     private func variantRule(_ text: String, _ line: Int) throws -> RequestTable.VariantRule {
         let (words, reason) = parts(text)
         switch words.trimmed {
-        case "priced search": return .search
+        case "priced search": return .search(uses: nil)
         case "priced calls": return .calls
         case "priced fetch": return .fetch
         case "window": return .window
@@ -164,6 +164,7 @@ struct RequestTableParser {
             guard let reason else { throw Problem(line: line, what: "refused without a reason") }
             return .refused(reason: reason)
         case let other:
+            if other.hasPrefix("priced search "), let uses = Int64(other.dropFirst(14)) { return .search(uses: uses) }
             if other.hasPrefix("adds "), let tokens = Int64(other.dropFirst(5)) { return .adds(tokens) }
             throw Problem(line: line, what: "'\(other)' is nothing that a variant can be")
         }

@@ -120,6 +120,10 @@ struct Reconcile: ParsableCommand {
             part("cached tokens", line.here.cached, line.there.cached)
             part("output tokens", line.here.completion, line.there.completion)
             if line.estimated > 0 { parts.append("\(line.estimated) of ours are estimates") }
+            if line.excessPicoUSD > 0 {
+                parts.append(
+                    "\(Decimal64.text(line.excessPicoUSD, fractionDigits: 12)) USD of ours are beyond what was held, and charged to nobody")
+            }
             if line.interrupted > 0 { parts.append("\(line.interrupted) were interrupted and not charged") }
             rows.append(
                 "\(Timestamp.text(day: line.key.day))  \(line.key.model): \(line.verdict.rawValue)  "
@@ -162,6 +166,7 @@ struct Reconcile: ParsableCommand {
             tally("here", line.here)
             tally("there", line.there)
             json.field("estimated", line.estimated)
+            json.field("excess_pico_usd", line.excessPicoUSD)
             json.field("interrupted", line.interrupted)
             json.endObject()
         }

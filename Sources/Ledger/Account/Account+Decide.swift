@@ -195,11 +195,13 @@ extension Account {
         let balance = available(at: context.now)
         let cap = scopes.isEmpty ? nil : tightestCap(scopes: scopes, in: context)
         let available = min(balance, cap?.left ?? balance)
+        // Recorded where it makes a difference: at most prices it makes none.
+        let audioOutput = command.audioOutput && priced.price.hasAudioOutput
         let estimate = Estimate(
             price: priced.price, rate: rate,
             prompt: Estimate.Prompt(
                 bound: command.promptBound, audioBound: command.audioBound, writesCache: command.writesCache),
-            choices: command.choices, audioOutput: command.audioOutput, searchBound: command.searchBound)
+            choices: command.choices, audioOutput: audioOutput, searchBound: command.searchBound)
         var output = command.outputPerChoice
         guard let wanted = estimate.credits(outputPerChoice: output) else { throw .amountOutOfRange }
         var amount = wanted
@@ -225,7 +227,7 @@ extension Account {
         let event = HoldPlaced(
             request: command.request, origin: command.origin, promptBound: command.promptBound,
             outputBound: output * command.choices, wantedOutput: command.wantedOutput,
-            searchBound: command.searchBound, audioBound: command.audioBound, audioOutput: command.audioOutput,
+            searchBound: command.searchBound, audioBound: command.audioBound, audioOutput: audioOutput,
             writesCache: command.writesCache, priced: priced, rate: rate, amount: amount,
             windows: scopes.isEmpty ? nil : countedWindows(scopes: scopes, in: context))
         return [Draft(event: .holdPlaced(event), key: Command.holdKey(command.request), effectiveAt: context.now)]

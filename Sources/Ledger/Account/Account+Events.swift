@@ -313,6 +313,8 @@ public struct RequestCharged: Hashable, Sendable {
         guard let excess, excess > .zero else { return 0 }
         return costPicoUSD - rate.picoUSD(affordableWith: credits)
     }
+    /// The part of the exact cost that is charged, in pico-USD.
+    public var chargedPicoUSD: Int128 { costPicoUSD - excessPicoUSD }
     public var allocations: [Allocation] { parts.value.allocations }
     /// What no grant could bear: it becomes debt. Where the charge is at most its hold, that is only what a refund has taken meanwhile.
     public var shortfall: Credits { parts.value.shortfall }

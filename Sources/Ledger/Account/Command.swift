@@ -131,7 +131,7 @@ public struct Command: Hashable, Sendable {
             return command.request == event.request && command.origin == event.origin
                 && command.promptBound == event.promptBound && command.wantedOutput == event.wantedOutput
                 && command.searchBound == event.searchBound && command.writesCache == event.writesCache
-                && command.audioBound == event.audioBound && command.audioOutput == event.audioOutput
+                && command.audioBound == event.audioBound && (command.audioOutput || !event.audioOutput)
         case (.releaseHold(let command), .holdReleased(let event)):
             return command.reason == event.reason && command.upstreamStatus == event.upstreamStatus
         case (.charge(let command), .requestCharged(let event)):

@@ -202,6 +202,9 @@ public struct Price: Hashable, Sendable {
         }
     }
 
+    /// Whether sound has a price of its own where it is the output.
+    var hasAudioOutput: Bool { rates.modal.audioOutput != nil || longContext?.rates.modal.audioOutput != nil }
+
     /// Whether tokens that are no text were used for which the rates that apply have no price of their own.
     public func lacksRates(for usage: Usage) -> Bool {
         let rates = ratesApplied(to: usage).modal

@@ -77,14 +77,17 @@ final class Attempts: Sendable {
     ///
     /// Nothing is set aside where it throws: what cannot be translated or is not covered is told before anything happens.
     func first() async throws -> (Attempt, UpstreamCall) {
-        let open = candidates.firstIndex { $0.upstream.circuit.closedFor() == nil }
-        guard let open else {
-            let rest = candidates.compactMap { $0.upstream.circuit.closedFor() }.min() ?? .seconds(1)
-            throw candidates.first?.upstream.unavailable(rest).error
-                ?? UpstreamFailure.unreachable.error
+        for index in candidates.indices where candidates[index].upstream.circuit.closedFor() == nil {
+            state.withLock { $0.place = index }
+            do {
+                return try await admit(candidates[index])
+            } catch let error as GatewayError where index > 0 && error.status == .badRequest {
+                // What the model that was asked for takes, this one may not.
+                continue
+            }
         }
-        state.withLock { $0.place = open }
-        return try await admit(candidates[open])
+        let rest = candidates.compactMap { $0.upstream.circuit.closedFor() }.min() ?? .seconds(1)
+        throw candidates.first?.upstream.unavailable(rest).error ?? UpstreamFailure.unreachable.error
     }
 
     /// How long to wait before the next try after a failure; nil: there is none.

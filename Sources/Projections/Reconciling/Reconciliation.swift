@@ -32,6 +32,8 @@ public struct Reconciliation: Sendable {
         public let verdict: Verdict
         /// Of ours: requests whose usage is our estimate, and such that were interrupted by a crash and not charged.
         public let estimated: Int64
+        /// Of ours: what these cost beyond what was held, in pico-USD. It is in the provider's bill and in nobody's charge.
+        public let excessPicoUSD: Int128
         public let interrupted: Int64
     }
 
@@ -48,6 +50,7 @@ public struct Reconciliation: Sendable {
         /// What of it was settled right after midnight.
         var early = UsageTally(requests: 0)
         var estimated: Int64 = 0
+        var excessPicoUSD: Int128 = 0
         var interrupted: Int64 = 0
     }
 
@@ -91,6 +94,7 @@ public struct Reconciliation: Sendable {
             ours.tally.add(tally)
             if Self.isEarly(event.recordedAt, day) { ours.early.add(tally) }
             if charge.report.isEstimated { ours.estimated += 1 }
+            ours.excessPicoUSD += charge.excessPicoUSD
             here[key] = ours
         case .holdReleased(let release) where release.reason == .interrupted:
             guard let key = key(release.origin.model, nil, day) else { return }
@@ -122,7 +126,8 @@ public struct Reconciliation: Sendable {
             let next = here[UsageKey(day: key.day + 1, model: key.model)]?.early ?? UsageTally()
             return Line(
                 key: key, here: ours.tally, there: theirs ?? UsageTally(),
-                verdict: verdict(ours, theirs, next), estimated: ours.estimated, interrupted: ours.interrupted)
+                verdict: verdict(ours, theirs, next), estimated: ours.estimated,
+                excessPicoUSD: ours.excessPicoUSD, interrupted: ours.interrupted)
         }
     }
 

@@ -47,7 +47,7 @@ public struct AccountStatement: Sendable {
             promptTokens = UsageDay.sum(promptTokens, usage.prompt)
             cachedTokens = UsageDay.sum(cachedTokens, usage.cached)
             completionTokens = UsageDay.sum(completionTokens, usage.completion)
-            costPicoUSD = UsageDay.sum(costPicoUSD, charge.costPicoUSD)
+            costPicoUSD = UsageDay.sum(costPicoUSD, charge.chargedPicoUSD)
             credits = UsageDay.sum(credits, Int128(charge.credits.nanos))
         }
 

@@ -98,12 +98,14 @@ public enum EventTable: String, Sendable, CaseIterable {
         var usage = Usage.zero
         var served: String?
         var excess: Credits?
+        var cost = row.costPicoUSD
         var flags: [UsageFlag] = []
         if case .requestCharged(let charge) = event.event {
             let report = charge.report
             usage = report.usage
             served = report.servedModel
             excess = charge.excess
+            cost = charge.costPicoUSD
             flags = report.flags
         }
         table.integer(event.position)
@@ -124,7 +126,7 @@ public enum EventTable: String, Sendable, CaseIterable {
         table.integer(row.completionTokens)
         table.integer(usage.searches)
         table.flag(row.isEstimated)
-        table.decimal(row.costPicoUSD, fractionDigits: 12)
+        table.decimal(cost, fractionDigits: 12)
         table.credits(row.credits)
         table.credits(excess ?? .zero)
         table.integer(usage.modal.audio)

@@ -25,7 +25,7 @@ MODULES = [
     "cases_providers", "cases_retries", "cases_peers", "cases_profile", "cases_plans", "cases_spending", "cases_shop", "cases_cycles", "cases_corrections", "cases_import",
     "cases_login", "cases_login_state", "cases_login_people", "cases_login_defence", "cases_login_operator", "cases_tokens", "cases_sessions",
     "cases_auditing", "cases_exposure", "cases_leaving", "cases_odd_usage", "cases_strict", "cases_evidence", "cases_contract", "cases_rights", "cases_openapi",
-    "cases_closed_world", "cases_measured",
+    "cases_closed_world", "cases_measured", "cases_strict_billing",
 ]
 #: What no case may exceed; a bound for a hanging harness, not a figure that is tested.
 CASE_SECONDS = 600.0

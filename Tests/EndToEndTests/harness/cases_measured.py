@@ -53,7 +53,7 @@ async def sizes_of_pictures(here: ClosedWorld, key: str) -> None:
         asked.append((model, "image/gif of a small screen", 2000, 2000, (await here.ask(key, route, body)).header("x-request-id")))
     holds = await here.holds()
     # The text around a picture, and what a file may be off by.
-    around = 150
+    around = 250
     for model, mime, width, height, found in asked:
         with here.check.about(model, mime, f"{width}x{height}"):
             bound, tokens = holds[found]["prompt_bound"], billed(model, width, height)

@@ -51,6 +51,12 @@ def named(*payloads: dict) -> list[str]:
     return [f"event: {payload['type']}\n{event(payload)}" for payload in payloads]
 
 
+def message_start() -> dict:
+    """Anthropic's first event: its output is a seed."""
+    report = ANTHROPIC | {"output_tokens": 1}
+    return {"type": "message_start", "message": {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": [], "usage": report}}
+
+
 def error_beside_usage() -> list[Odd]:
     """Usage beside an error object of a 200, in each form."""
     found = []
@@ -114,7 +120,7 @@ def long_events() -> list[Odd]:
         "id": "r", "status": "completed", "model": "m", "usage": INPUT_OUTPUT,
         "output": [{"type": "message", "content": [{"type": "output_text", "text": LONG_TEXT}]}]}}
     responses = named({"type": "response.created", "response": {"id": "r", "status": "in_progress", "output": []}}, completed)
-    start = {"type": "message_start", "message": {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": [], "usage": ANTHROPIC | {"output_tokens": 1}}}
+    start = message_start()
     block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
     delta = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": LONG_TEXT}}
     stop = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 8}}
@@ -127,7 +133,13 @@ def long_events() -> list[Odd]:
     gemini = [event({"candidates": [{"content": {"role": "model", "parts": [part]}, "index": 0}], "usageMetadata": GEMINI | {"candidatesTokenCount": 2}})
               for part in ({"text": "Hier: "}, {"inlineData": {"mimeType": "image/png", "data": PICTURE}})]
     gemini.append(event({"candidates": [{"content": {"parts": [{"text": "."}]}, "finishReason": "STOP", "index": 0}], "usageMetadata": GEMINI}))
+    # Over many lines, each of them with a field's name.
+    spread = json.loads(together[0][len("data: "):]) | {"x": [[number] for number in range(9000)]}
+    lines = "".join(f"data: {line}\n" for line in json.dumps(spread, indent=1).split("\n"))
     return [
+        Odd("a long chunk over many lines", "c7:lines", [lines + "\n", DONE], REPORT, "answer", True, passes=[lines + "\n", DONE]),
+        Odd("a long chunk with usage, in small pieces", "c7:together", together, REPORT, "answer", True, passes=together),
+        Odd("a long last event, with other ends of lines", "crlf:resp", responses, REPORT, "answer", True, "/v1/responses", passes=responses),
         Odd("a long last event", "oai:resp", responses, REPORT, "answer", True, "/v1/responses", passes=responses),
         Odd("a long delta", "ant:mess", messages, REPORT, "answer", True, "/v1/messages", passes=messages),
         Odd("a long delta, translated", "ant:chat", messages, REPORT, "answer", True, holds=[LONG_TEXT[:3 * MEBIBYTE // 2]]),
@@ -154,7 +166,7 @@ def no_answers() -> list[Odd]:
 def later_reports() -> list[Odd]:
     """Reports that say less than those before, or nothing; and what was never reported."""
     zero, empty = usage(0, 0, prompt_tokens_details={"cached_tokens": 0}), {}
-    start = {"type": "message_start", "message": {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": [], "usage": ANTHROPIC | {"output_tokens": 1}}}
+    start = message_start()
     text = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello."}}
     zeros = {name: 0 for name in ANTHROPIC} | {"output_tokens": 8}
     stops = [{"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": zeros}, {"type": "message_stop"}]
@@ -194,7 +206,8 @@ async def usage_in_odd_answers() -> None:
     """What an odd answer says of its usage is charged, and never anything else; and the client is told what it is."""
     odds = [*error_beside_usage(), *failed_choices(), *long_answers(), *long_events(), *no_answers(), *later_reports()]
     providers = {
-        "up": lambda base: {"kind": "openai", "api_base": f"{base}/v1", "api_key": "x"},
+        **{name: lambda base, path=path: {"kind": "openai", "api_base": f"{base}{path}", "api_key": "x"}
+           for name, path in (("up", "/v1"), ("c7", "/c7/v1"), ("crlf", "/crlf/v1"))},
         "geo": lambda base: {"kind": "gemini-openai", "api_base": f"{base}/v1", "api_key": "x"},
     }
     models = [odd.model.split(":")[1] for odd in odds]
@@ -233,7 +246,8 @@ async def one(world: World, key: str, odd: Odd) -> str | None:
         return response.header("x-request-id")
     check.that(response.complete and not errors, f"complete is {response.complete}, errors: {errors}")
     if odd.passes is not None:
-        check.equal(response.body, "".join(odd.passes).encode(), "what the client gets")
+        ends = "\r\n" if odd.model.startswith("crlf:") else "\n"
+        check.equal(response.body, "".join(odd.passes).replace("\n", ends).encode(), "what the client gets")
     for text in odd.holds:
         check.that(text in response.text, f"{text[:50]!r}… is not in the answer of {len(response.body)} bytes")
     if odd.is_stream and odd.path == "/v1/chat/completions":
