@@ -125,11 +125,13 @@ public struct AnswerReading: Sendable {
     /// Reads the whole body of an answer that is not a stream; false where it is none. What it used may be told of all the same.
     public mutating func readBody(_ body: UnsafeBufferPointer<UInt8>) -> Bool {
         do throws(JSONError) {
-            _ = try read(body)
+            let document = try read(body)
             // A response that has failed says so itself, and what it has used.
             if shape == .responses, usage.isPresent { return true }
             if hasFailedChoice, outputBytes == 0 { return false }
-            return (isRecognised || usage.isPresent) && !hasError
+            // A message may lack its type, and a completion may have no choice to give; one without the member is none.
+            let isUsageEnough = shape == .messages || document.hasEmptyChoices
+            return (isRecognised || (isUsageEnough && usage.isPresent)) && !hasError
         } catch {
             return false
         }
@@ -137,7 +139,11 @@ public struct AnswerReading: Sendable {
 
     /// Reads what was kept of a document that was too long to be kept whole; false where nothing can be read of it.
     mutating func readReduced(_ reducer: DocumentReducer) -> Bool {
-        guard let kept = reducer.finish() else { return false }
+        guard let kept = reducer.finish() else {
+            // What cannot be read is never taken for nothing.
+            countUnread(max(1, reducer.textBytes))
+            return false
+        }
         countUnread(reducer.unreadTextBytes)
         do throws(JSONError) {
             let result = kept.withUnsafeBufferPointer { bytes in
@@ -146,6 +152,7 @@ public struct AnswerReading: Sendable {
             _ = try result.get()
             return true
         } catch {
+            countUnread(max(1, reducer.textBytes - reducer.unreadTextBytes))
             return false
         }
     }

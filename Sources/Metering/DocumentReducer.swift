@@ -14,11 +14,15 @@ struct DocumentReducer: Sendable {
     private static let maximumElements = 4096
 
     /// Members that are looked at, in any format.
-    private static let names: Set<String> = [
+    private static let names: Set<String> = essential.union([
         "type", "response", "status", "model", "modelVersion", "choices", "delta", "message", "content", "text",
         "reasoning_content", "reasoning", "refusal", "arguments", "tool_calls", "function", "custom", "name",
         "finish_reason", "stop_reason", "candidates", "parts", "finishReason", "promptFeedback", "blockReason",
         "output", "action", "thinking", "partial_json", "content_block", "data", "role",
+    ])
+    /// Members that are still looked at when half of what may be kept is used up.
+    private static let essential: Set<String> = [
+        "type", "response", "status", "message", "finish_reason", "stop_reason", "finishReason",
     ]
     /// Members that are kept whole.
     private static let whole: Set<String> = ["usage", "usageMetadata", "error", "x_groq"]
@@ -60,13 +64,14 @@ struct DocumentReducer: Sendable {
     /// The name of the member whose value comes next, where it is short.
     private var name: [UInt8] = []
     /// Of the current text: its bytes so far, and how many were cut.
-    private var textBytes = 0
+    private var currentBytes = 0
     private var cutBytes = 0
     private var hasSpace = false
     /// Too much would have to be kept, or it is nested too deep.
     private var isLost = false
-    /// Bytes of texts of the output that were cut off.
+    /// Bytes of texts of the output that were cut off or left out, and of all of them.
     private(set) var unreadTextBytes = 0
+    private(set) var textBytes = 0
 
     /// Reads on.
     mutating func consume(_ bytes: UnsafeBufferPointer<UInt8>) {
@@ -153,7 +158,7 @@ struct DocumentReducer: Sendable {
         case UInt8(ascii: "\""):
             let isKept = emit(isContainer: false) != nil
             if isKept { kept.append(byte) }
-            textBytes = 0
+            currentBytes = 0
             cutBytes = 0
             hasSpace = false
             state = .text(isKept: isKept)
@@ -175,10 +180,14 @@ struct DocumentReducer: Sendable {
             // A name that is not told may be anything.
             let text = name.count <= Self.maximumName ? String(decoding: name, as: UTF8.self) : ""
             isWhole = isWhole || Self.whole.contains(text)
-            guard isWhole || Self.names.contains(text) else { return nil }
+            // The last half is for the report.
+            let names = kept.count > Self.maximumBytes / 2 ? Self.essential : Self.names
+            guard isWhole || names.contains(text) else { return nil }
         } else {
             frames[top].elements += 1
-            guard frame.elements < Self.maximumElements, isWhole || isContainer else { return nil }
+            guard
+                isWhole || (isContainer && frame.elements < Self.maximumElements && kept.count <= Self.maximumBytes / 2)
+            else { return nil }
         }
         if frame.hasEmitted { kept.append(UInt8(ascii: ",")) }
         frames[top].hasEmitted = true
@@ -195,16 +204,16 @@ struct DocumentReducer: Sendable {
         if endsText(byte) {
             if isKept { kept.append(byte) }
             state = .between
-            noteCut()
+            noteText(isKept: isKept)
             return
         }
-        textBytes += 1
+        currentBytes += 1
         if byte == 0x20 { hasSpace = true }
         guard isKept else { return }
         // It is cut before an escape or a character, never within one: an escape is at most six bytes, and its digits come behind the one that
         // follows the backslash.
         let isBoundary = !wasEscaped && (byte & 0xC0) != 0x80
-        if cutBytes > 0 || (textBytes > Self.maximumText && isBoundary && !isInUnicodeEscape) {
+        if cutBytes > 0 || (currentBytes > Self.maximumText && isBoundary && !isInUnicodeEscape) {
             cutBytes += 1
         } else {
             kept.append(byte)
@@ -219,12 +228,25 @@ struct DocumentReducer: Sendable {
         return next < kept.endIndex ? kept[next] == UInt8(ascii: "u") : true
     }
 
-    /// Counts what was cut of a text, where it is output and looks like text.
-    private mutating func noteCut() {
-        guard cutBytes > 0, hasSpace, let frame = frames.last, !frame.isRepeated,
+    /// Counts a text and what was cut of it, where it is output and, if it is long, looks like text.
+    private mutating func noteText(isKept: Bool) {
+        guard hasSpace || currentBytes < 512, let frame = frames.last, !frame.isRepeated,
             Self.texts.contains(String(decoding: name, as: UTF8.self))
         else { return }
-        unreadTextBytes += cutBytes
+        textBytes += currentBytes
+        unreadTextBytes += isKept ? cutBytes : currentBytes
+    }
+
+    /// Ends what is open, where the document broke off. A number that may be half of one makes it unreadable.
+    mutating func close() {
+        switch state {
+        case .text(isKept: true): kept.append(UInt8(ascii: "\""))
+        case .word(isKept: true): isLost = true
+        default: break
+        }
+        for frame in frames.reversed() { kept.append(UInt8(ascii: frame.isObject ? "}" : "]")) }
+        frames = []
+        state = .between
     }
 }
 

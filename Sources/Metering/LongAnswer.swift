@@ -10,9 +10,11 @@ public struct LongAnswer: Sendable {
     /// Reads on.
     public mutating func consume(_ bytes: UnsafeBufferPointer<UInt8>) { reducer.consume(bytes) }
 
-    /// What is known of the answer in the end; nil: nothing can be read of it.
-    public func finish() -> AnswerReading? {
+    /// What is known of the answer in the end; nil: nothing can be read of it. `isWhole`: false where it broke off.
+    public func finish(isWhole: Bool = true) -> AnswerReading? {
         var reading = AnswerReading(shape)
+        var reducer = reducer
+        if !isWhole { reducer.close() }
         return reading.readReduced(reducer) ? reading : nil
     }
 }

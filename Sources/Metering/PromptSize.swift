@@ -6,13 +6,18 @@ public struct PromptSize: Hashable, Sendable {
     public let mediaTokens: Int64
     /// The most that tools which the provider runs may bring: a bound, and no estimate.
     public let toolTokens: Int64
+    /// What the provider may add of its own, for the form of the request and for tools of its making: a bound, and no estimate.
+    public let addedTokens: Int64
     /// The model's context window, which bounds text and media together; nil: not known.
     public let window: Int64?
 
-    public init(textBytes: Int64, mediaTokens: Int64, toolTokens: Int64 = 0, window: Int64? = nil) {
+    public init(
+        textBytes: Int64, mediaTokens: Int64, toolTokens: Int64 = 0, addedTokens: Int64 = 0, window: Int64? = nil
+    ) {
         self.textBytes = textBytes
         self.mediaTokens = mediaTokens
         self.toolTokens = toolTokens
+        self.addedTokens = addedTokens
         self.window = window
     }
 
@@ -22,7 +27,8 @@ public struct PromptSize: Hashable, Sendable {
     /// The bound that a request is admitted with; beyond 2³¹ it is refused by the ledger.
     public var tokenBound: Int64 {
         let (sum, overflow) = textBytes.addingReportingOverflow(mediaTokens)
-        let (all, beyond) = min(overflow ? .max : sum, window ?? .max).addingReportingOverflow(toolTokens)
+        let (own, beyondOwn) = (overflow ? .max : sum).addingReportingOverflow(addedTokens)
+        let (all, beyond) = min(beyondOwn ? .max : own, window ?? .max).addingReportingOverflow(toolTokens)
         return beyond ? .max : all
     }
 

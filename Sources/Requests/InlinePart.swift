@@ -136,9 +136,8 @@ struct FileHeader {
             kind = .image
             dimensions = jpegDimensions()
         } else if has("GIF87a") || has("GIF89a") {
-            // GIF89a, section 18: the logical screen.
             kind = .image
-            dimensions = sized(little(6, 2), little(8, 2))
+            dimensions = gifDimensions()
         } else if has("RIFF"), has("WEBP", at: 8) {
             kind = .image
             dimensions = webpDimensions()
@@ -227,6 +226,32 @@ struct FileHeader {
             }
             guard code != 0xD9, code != 0xDA, let length = big(offset + 2, 2), length >= 2 else { return nil }
             offset += 2 + length
+        }
+        return nil
+    }
+
+    /// GIF (GIF89a, sections 18 to 27): a frame may be larger than the screen that the header names, so all of them are looked at; nil where not all are
+    /// within the bytes that are.
+    private func gifDimensions() -> (width: Int, height: Int)? {
+        guard var width = little(6, 2), var height = little(8, 2), let flags = little(10, 1) else { return nil }
+        var offset = 13 + (flags & 0x80 != 0 ? 3 << ((flags & 7) + 1) : 0)
+        while let block = little(offset, 1) {
+            switch block {
+            case 0x3B: return sized(width, height)
+            case 0x21: offset += 2
+            case 0x2C:
+                guard let left = little(offset + 1, 2), let top = little(offset + 3, 2),
+                    let across = little(offset + 5, 2), let down = little(offset + 7, 2),
+                    let flags = little(offset + 9, 1)
+                else { return nil }
+                width = max(width, left + across)
+                height = max(height, top + down)
+                offset += 11 + (flags & 0x80 != 0 ? 3 << ((flags & 7) + 1) : 0)
+            default: return nil
+            }
+            // Blocks of data, up to an empty one.
+            while let size = little(offset, 1), size > 0 { offset += 1 + size }
+            offset += 1
         }
         return nil
     }

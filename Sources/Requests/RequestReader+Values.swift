@@ -14,12 +14,12 @@ extension RequestReader {
         case .free: try free(&json, isMeasured: isMeasured)
         case .text:
             guard json.peek() == .string else { throw wrongType("a text", json) }
-            try measure(&json)
+            count(json.decodedByteCount(try json.text()) + 2)
         case .read: try measure(&json)
         case .tokens: try tokens(&json)
         case .inline(let isPicture):
             guard json.peek() == .string else { throw wrongType("a text", json) }
-            frames[frames.count - 1].inline = (try json.text(), isPicture)
+            frames[frames.count - 1].inline.append((try json.text(), isPicture))
         case .mime:
             guard json.peek() == .string else { throw wrongType("a text", json) }
             let text = try json.text()
@@ -37,11 +37,12 @@ extension RequestReader {
             guard json.peek() == .bool else { throw wrongType("true or false", json) }
             reading.isStream = try json.bool()
         case .usage:
-            let isTrue = json.peek() == .bool
+            guard json.peek() == .bool else { throw wrongType("true or false", json) }
             let range = try json.skip()
             reading.includeUsage = range
-            reading.wantsUsage = isTrue && json.equals(range, "true")
+            reading.wantsUsage = json.equals(range, "true")
         case .user:
+            guard json.peek() == .string || json.peek() == .number else { throw wrongType("a text", json) }
             let isUser = name.elementsEqual("user".utf8) || name.elementsEqual("user_id".utf8)
             if isUser, json.peek() == .string { reading.user = try json.string() } else { try json.skip() }
         case .bound, .dropped: try json.skip()
@@ -199,8 +200,9 @@ extension RequestReader {
                 throw missing("max_content_tokens", "what is fetched costs")
             }
             reading.fetches = reading.fetches.addingClamped(uses)
-            // Each is bounded: the product fits.
+            // Each is bounded: the product fits. It does not bound documents in PDF (Anthropic, "Web fetch tool"): any of them may fill the window.
             reading.fetchedTokens = reading.fetchedTokens.addingClamped(uses * tokens)
+            noteUnmeasured(json)
         case .calls: reading.calledTools += 1
         case .window: noteUnmeasured(json)
         case .pending: reading.pendingCalls += 1
@@ -210,23 +212,18 @@ extension RequestReader {
         }
     }
 
-    private mutating func noteUnmeasured(_ json: JSONScanner) {
+    mutating func noteUnmeasured(_ json: JSONScanner) {
         if reading.unmeasured == nil { reading.unmeasured = place(json) }
-    }
-
-    mutating func unmeasured(_ json: inout JSONScanner) throws {
-        noteUnmeasured(json)
-        try measure(&json)
+        reading.unmeasuredParts += 1
+        reading.kinds.insert(.other)
     }
 
     mutating func count(_ bytes: Int) { reading.textBytes = reading.textBytes.addingClamped(Int64(bytes)) }
 
-    /// Adds the bytes that a model could read of a value: texts decoded, everything else as written, without white space.
+    /// Adds the bytes that a model could read of a value as JSON: everything as written, without white space, and escapes only where JSON needs them.
     mutating func measure(_ json: inout JSONScanner) throws(JSONError) {
         switch json.peek() {
-        case .string:
-            let text = try json.text()
-            count(json.decodedByteCount(text) + 2)
+        case .string: countJSON(try json.text(), json)
         case .array:
             try json.enterArray()
             count(2)
@@ -238,10 +235,27 @@ extension RequestReader {
             try json.enterObject()
             count(2)
             while let name = try json.nextMember() {
-                count(json.decodedByteCount(name) + 4)
+                countJSON(name, json)
+                count(2)
                 try measure(&json)
             }
         default: count(try json.skip().count)
+        }
+    }
+
+    /// Counts a text as JSON writes it: letters as they are, quotation marks, backslashes and control characters escaped.
+    private mutating func countJSON(_ text: JSONText, _ json: JSONScanner) {
+        count(json.decodedByteCount(text) + 2)
+        guard text.isEscaped else { return }
+        var isEscape = false
+        for byte in json.bytes(text.range) {
+            if isEscape {
+                isEscape = false
+                // Of `\u`, control characters have no shorter form; others are written as they are.
+                count(byte == UInt8(ascii: "u") ? 5 : 1)
+            } else {
+                isEscape = byte == UInt8(ascii: "\\")
+            }
         }
     }
 
@@ -259,7 +273,7 @@ extension RequestReader {
             if isAudio { reading.audioTokens = reading.audioTokens.addingClamped(tokens) }
         case .unknown: noteUnmeasured(json)
         }
-        reading.kinds.insert(part.kind)
+        reading.kinds.insert(part.isRemote && isPicture ? .image : part.kind)
     }
 }
 

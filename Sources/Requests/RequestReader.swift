@@ -39,7 +39,7 @@ public struct RequestReader {
         let seenStart: Int
         /// Of names that are not known.
         var others: Set<String> = []
-        var inline: (text: JSONText, isPicture: Bool)?
+        var inline: [(text: JSONText, isPicture: Bool)] = []
         var mime: String?
         var uses: Int64?
         var contentTokens: Int64?
@@ -79,7 +79,7 @@ public struct RequestReader {
         }
         let value = try self.value(of: discriminator, json)
         guard let variant = definition.variant(value) else {
-            if policy.passesUnknown { return try unmeasured(&json) }
+            if policy.passesUnknown { return try unmeasured(definition, definition.common, &json) }
             let place = place(json) + "." + discriminator
             guard let value else {
                 throw RequestRefusal(.missing, place, "'\(place.prefixed(toBytes: 255))' is required")
@@ -97,29 +97,75 @@ public struct RequestReader {
                 "'\(place.prefixed(toBytes: 255))' with the value '\((value ?? "null").prefixed(toBytes: 64))' is not offered: \(reason)"
             )
         }
-        if case .window? = found.rule, found.members.all.count <= 1 { return try unmeasured(&json) }
+        if case .window? = found.rule, found.members.all.count == definition.common.all.count {
+            return try unmeasured(definition, found.members, &json)
+        }
         try members(of: definition, found.members, rule: found.rule, &json, isMeasured: isMeasured)
     }
 
     /// The text of the member that chooses the variant; nil: it is absent or null. `json` is a copy: nothing is consumed.
     private func value(of discriminator: String, _ json: JSONScanner) throws -> String? {
         var json = json
+        var found: String?
+        var isThere = false
+        let place = place(json) + "." + discriminator
         try json.enterObject()
         while let name = try json.nextMember() {
             guard json.decode(name).utf8.elementsEqual(discriminator.utf8) else {
                 try json.skip()
                 continue
             }
+            // Which of two an upstream takes is not known.
+            guard !isThere else {
+                throw RequestRefusal(.duplicate, place, "'\(place.prefixed(toBytes: 255))' is there twice")
+            }
+            isThere = true
             if try json.null() { continue }
             guard json.peek() == .string else {
-                let place = place(json) + "." + discriminator
                 throw RequestRefusal(.invalidValue, place, "'\(place.prefixed(toBytes: 255))' must be a text")
             }
             let value = try json.string()
             // Swift takes some letters for others that look alike.
-            return value.utf8.allSatisfy { $0 < 0x80 } ? value : "\u{FFFD}"
+            found = value.utf8.allSatisfy { $0 < 0x80 } ? value : "\u{FFFD}"
         }
-        return nil
+        return found
+    }
+
+    /// Reads an object that may be anything, and so may fill the window. What is known by a name of the definition is what it is all the same.
+    private mutating func unmeasured(
+        _ definition: RequestTable.Definition, _ members: RequestTable.Members, _ json: inout JSONScanner
+    ) throws {
+        noteUnmeasured(json)
+        frames.append(Frame(seenStart: seen.count))
+        count(2)
+        try json.enterObject()
+        while let name = try json.nextMember() {
+            path.append(.member(name.range))
+            count(json.decodedByteCount(name) + 4)
+            let text = json.decode(name)
+            guard frames[frames.count - 1].others.insert(text).inserted else { throw duplicate(json) }
+            if let known = definition.everywhere[Array(text.utf8)] {
+                if case .dropped = known.rule {
+                    try json.skip()
+                    drop(from: name.range.lowerBound - 1, json)
+                    path.removeLast()
+                    continue
+                }
+                if case .refused = known.rule, isAllowed(json) {
+                    try measure(&json)
+                } else {
+                    let start = name.range.lowerBound - 1
+                    try value(known, &json, at: start..<name.range.upperBound + 1, isMeasured: true)
+                }
+            } else {
+                try refuseAlike(name, in: definition, json)
+                try measure(&json)
+            }
+            frames[frames.count - 1].keptEnd = json.offset
+            path.removeLast()
+        }
+        guard let frame = frames.popLast() else { return }
+        for inline in frame.inline { measure(inline.text, frame.mime, isPicture: inline.isPicture, json) }
     }
 
     private mutating func members(
@@ -139,7 +185,7 @@ public struct RequestReader {
         }
         seen.removeLast(words)
         guard let frame = frames.popLast() else { return }
-        if let inline = frame.inline { measure(inline.text, frame.mime, isPicture: inline.isPicture, json) }
+        for inline in frame.inline { measure(inline.text, frame.mime, isPicture: inline.isPicture, json) }
         if let rule { try finish(rule, frame, json) }
     }
 
@@ -209,17 +255,7 @@ public struct RequestReader {
         if isAllowed(json) { return try measure(&json) }
         let place = place(json)
         let shown = place.prefixed(toBytes: 255)
-        let folded = json.decode(name).foldedCase
-        let alike =
-            members.all.first { $0.text.foldedCase == folded }
-            ?? definition.variants.lazy.flatMap(\.members.all).first {
-                $0.text.foldedCase == folded && $0.text != json.decode(name)
-            }
-        if let alike {
-            // Upstreams in Go take one for the other.
-            throw RequestRefusal(
-                .unsupported, place, "'\(shown)' is not known here: write it '\(alike.text)', letter by letter")
-        }
+        try refuseAlike(name, in: definition, json)
         if let others = members.others {
             return try apply(others, &json, isMeasured: isMeasured, isTop: false, name: [])
         }
@@ -228,6 +264,16 @@ public struct RequestReader {
                 .unsupported, place, "'\(shown)' is not known here: leave it out, or ask the operator to allow it")
         }
         try measure(&json)
+    }
+
+    /// Refuses a name that differs from a known one in case only: upstreams in Go take one for the other.
+    private func refuseAlike(_ name: JSONText, in definition: RequestTable.Definition, _ json: JSONScanner) throws {
+        let text = json.decode(name)
+        guard let alike = definition.folded[text.foldedCase], !alike.utf8.elementsEqual(text.utf8) else { return }
+        let place = place(json)
+        throw RequestRefusal(
+            .unsupported, place,
+            "'\(place.prefixed(toBytes: 255))' is not known here: write it '\(alike)', letter by letter")
     }
 
     private mutating func value(
@@ -309,7 +355,7 @@ public struct RequestReader {
 
 extension String {
     /// As decoders that do not heed case compare names: those of Go also take the long s and the Kelvin sign for letters (Unicode, simple folding).
-    fileprivate var foldedCase: [UInt8] {
+    var foldedCase: [UInt8] {
         unicodeScalars.flatMap { scalar -> [UInt8] in
             switch scalar.value {
             case 0x17F: [UInt8(ascii: "s")]

@@ -42,6 +42,8 @@ public struct RequestReading: Sendable {
     public var unmeasured: String?
     /// What kinds of files are in it.
     public var kinds: Set<PartKind> = []
+    /// How many parts there are of which that is so.
+    public var unmeasuredParts: Int64 = 0
     /// Whether it may write its prompt to a cache.
     public var writesCache = false
     /// Whether it asks for sound.

@@ -99,11 +99,35 @@ public struct RequestTable: Sendable {
         /// Of all variants.
         var common = Members()
         var variants: [Variant] = []
+        /// Names as decoders that do not heed case see them, and what they are.
+        private(set) var folded: [[UInt8]: String] = [:]
+        /// Members by their names, whatever the variant: of several, one that is refused.
+        private(set) var everywhere: [[UInt8]: Member] = [:]
+        private var exact: [String: Int] = [:]
+
+        init(name: String, discriminator: String?) {
+            self.name = name
+            self.discriminator = discriminator
+        }
+
+        /// Finds all that is looked up by name; to be called when the definition is complete.
+        mutating func index() {
+            for members in [common] + variants.map(\.members) {
+                for member in members.all {
+                    folded[member.text.foldedCase] = member.text
+                    if case .refused? = everywhere[member.name]?.rule { continue }
+                    everywhere[member.name] = member
+                }
+            }
+            for (index, variant) in variants.enumerated() {
+                for value in variant.values { exact[value] = index }
+            }
+        }
 
         /// The variant for a value: an exact one before one by its beginning, the longest of these first.
         func variant(_ value: String?) -> Int? {
-            guard let value else { return variants.lastIndex { $0.values.contains("-") } }
-            if let exact = variants.lastIndex(where: { $0.values.contains(value) && value != "-" }) { return exact }
+            guard let value else { return exact["-"] }
+            if value != "-", let exact = exact[value] { return exact }
             var best: (index: Int, length: Int)?
             for (index, variant) in variants.enumerated() {
                 for pattern in variant.values where pattern.last == "*" && value.hasPrefix(pattern.dropLast()) {

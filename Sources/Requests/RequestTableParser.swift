@@ -111,29 +111,20 @@ struct RequestTableParser {
             // A value that a later text names again belongs to that variant, which adds to what it was.
             var variants: [RequestTable.Variant] = []
             for raw in raw.variants {
-                var variant = RequestTable.Variant(values: raw.values, members: definition.common)
                 let rule = try raw.rule.map { try variantRule($0, raw.line) }
-                for index in variants.indices {
-                    let shared = variants[index].values.filter(raw.values.contains)
-                    guard !shared.isEmpty else { continue }
-                    for member in variants[index].members.all { variant.members.add(member) }
-                    variant.rule = variants[index].rule
-                    variants[index].values.removeAll(where: raw.values.contains)
-                }
-                variant.rule = rule ?? (raw.members.isEmpty ? nil : variant.rule)
-                for member in raw.members {
-                    variant.members.add(Self.member(member.name, try self.rule(member.rule, indices, member.line)))
-                }
-                variants.append(variant)
-            }
-            // What all variants have, a later text may have added behind them.
-            for index in variants.indices {
-                for member in definition.common.all
-                where !raw.variants.contains(where: { $0.members.contains { $0.name == member.text } }) {
-                    variants[index].members.add(member)
+                for value in raw.values {
+                    let known = variants.firstIndex { $0.values == [value] }
+                    var variant =
+                        known.map { variants[$0] } ?? RequestTable.Variant(values: [value], members: definition.common)
+                    if let rule { variant.rule = rule } else if raw.members.isEmpty { variant.rule = nil }
+                    for member in raw.members {
+                        variant.members.add(Self.member(member.name, try self.rule(member.rule, indices, member.line)))
+                    }
+                    if let known { variants[known] = variant } else { variants.append(variant) }
                 }
             }
-            definition.variants = variants.filter { !$0.values.isEmpty }
+            definition.variants = variants
+            definition.index()
             return definition
         }
         return RequestTable(definitions: definitions)

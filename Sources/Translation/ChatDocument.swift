@@ -189,7 +189,9 @@ struct ChatDocument {
         try takeDefault("logit_bias", [.object(JSONObject())])
         try takeDefault("store", [.bool(false)])
         try takeDefault("metadata", [.object(JSONObject())])
-        try takeDefault("modalities", [.array([.string("text")])])
+        try takeDefault("modalities", [.array([.string("text")]), .string("text"), .array([])])
+        try takeDefault("top_logprobs", [.number("0")])
+        try takeDefault("verbosity", [.string("medium")])
         try takeDefault("service_tier", [.string("auto"), .string("default")])
         for member in members.members where !seen.contains(member.name) && member.value != .null {
             throw .unsupported(member.name, by: provider)

@@ -87,6 +87,11 @@ public struct GeminiRequest: Sendable {
                 "\(message.path).tool_call_id",
                 "'\(message.path).tool_call_id' answers no tool call of an earlier message")
         }
+        // It is sent with each result again: OpenAI bounds it, too ("Create chat completion", tools).
+        guard name.utf8.count <= 128 else {
+            throw Untranslatable(
+                message.path, "'\(message.path)' answers a function whose name has more than 128 bytes")
+        }
         var text = ""
         for part in message.parts {
             guard let piece = part.text else { throw Untranslatable.unsupported(part.path, by: provider) }

@@ -122,7 +122,8 @@ struct Reconcile: ParsableCommand {
             if line.estimated > 0 { parts.append("\(line.estimated) of ours are estimates") }
             if line.excessPicoUSD > 0 {
                 parts.append(
-                    "\(Decimal64.text(line.excessPicoUSD, fractionDigits: 12)) USD of ours are beyond what was held, and charged to nobody")
+                    "\(Decimal64.text(line.excessPicoUSD, fractionDigits: 12)) USD of ours are beyond what was held, and charged to nobody"
+                )
             }
             if line.interrupted > 0 { parts.append("\(line.interrupted) were interrupted and not charged") }
             rows.append(

@@ -103,18 +103,18 @@ struct ExposureTests {
         let (one, other) = (AccountID.someone(), AccountID.someone())
         let start = ContinuousClock.now
         for minute in 0..<3 {
-            #expect(exposure.delay(for: one, at: start + .seconds(60 * minute)) == nil)
+            #expect(exposure.delay(for: one, at: "up", now: start + .seconds(60 * minute)) == nil)
             exposure.noteUnbilled(hold, of: one, .timeout, isAccounts: true, at: start + .seconds(60 * minute))
             // What is not its doing does not count against it.
             exposure.noteUnbilled(hold, of: other, .shutdown, isAccounts: false, at: start)
         }
-        #expect(exposure.delay(for: one, at: start + .seconds(180)) == .seconds(3600 - 180))
-        #expect(exposure.delay(for: other, at: start + .seconds(180)) == nil)
+        #expect(exposure.delay(for: one, at: "up", now: start + .seconds(180)) == .seconds(3600 - 180))
+        #expect(exposure.delay(for: other, at: "up", now: start + .seconds(180)) == nil)
         // When the first of the three is an hour old, the next may come.
-        #expect(exposure.delay(for: one, at: start + .seconds(3600)) == nil)
+        #expect(exposure.delay(for: one, at: "up", now: start + .seconds(3600)) == nil)
         let never = Exposure(perHour: 0, logger: Logger(label: "test"))
         for _ in 0..<100 { never.noteUnbilled(hold, of: one, .timeout, isAccounts: true, at: start) }
-        #expect(never.delay(for: one, at: start) == nil)
+        #expect(never.delay(for: one, at: "up", now: start) == nil)
     }
 }
 

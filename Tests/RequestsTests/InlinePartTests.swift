@@ -23,6 +23,16 @@ struct InlinePartTests {
         return [0xFF, 0xD8] + profile + [0xFF, marker] + big(17, 2) + [8] + big(height, 2) + big(width, 2) + [3]
     }
 
+    static func gif(_ width: Int, _ height: Int, frames: [(Int, Int, Int, Int)]) -> [UInt8] {
+        let head: [UInt8] =
+            text("GIF89a") + little(width, 2) + little(height, 2) + [0x80, 0, 0] + [UInt8](repeating: 1, count: 6)
+        let comment: [UInt8] = [0x21, 0xFE, 3, 1, 2, 3, 0]
+        let pictures: [UInt8] = frames.flatMap { left, top, width, height -> [UInt8] in
+            [0x2C] + little(left, 2) + little(top, 2) + little(width, 2) + little(height, 2) + [0, 2, 2, 0x4C, 0x01, 0]
+        }
+        return head + comment + pictures + [0x3B]
+    }
+
     static func wave(rate: Int, channels: Int, bits: Int, seconds: Int, format: Int = 1) -> [UInt8] {
         let size = rate * channels * bits / 8 * seconds
         return text("RIFF") + little(size + 36, 4) + text("WAVEfmt ") + little(16, 4) + little(format, 2)
@@ -32,9 +42,11 @@ struct InlinePartTests {
     }
 
     private static let sizes: [(name: String, bytes: [UInt8], width: Int, height: Int)] = [
-        ("PNG", png(1920, 1080), 1920, 1080), ("JPEG", jpeg(4032, 3024), 4032, 3024),
+        ("PNG", png(1920, 1080), 1920, 1080), ("GIF", gif(500, 300, frames: [(0, 0, 500, 300)]), 500, 300),
+        ("GIF with a frame beyond its screen", gif(1, 1, frames: [(0, 0, 1, 1), (10, 0, 1990, 2000)]), 2000, 2000),
+        ("JPEG", jpeg(4032, 3024), 4032, 3024),
         ("JPEG with a profile", jpeg(640, 480, before: 60_000, marker: 0xC0), 640, 480),
-        ("GIF", text("GIF89a") + little(500, 2) + little(300, 2), 500, 300),
+
         (
             "WebP, lossy",
             text("RIFF") + little(30, 4) + text("WEBPVP8 ") + little(10, 4) + [0, 0, 0, 0x9D, 0x01, 0x2A]

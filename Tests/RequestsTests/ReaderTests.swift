@@ -150,7 +150,7 @@ struct ReaderTests {
         #expect(reading.model == "m" && reading.choices == 3 && reading.bounds.map(\.value) == [7])
         #expect(reading.isStream && reading.wantsUsage && reading.hasPrompt && reading.hasTools && reading.writesCache)
         #expect((reading.searches, reading.fetches, reading.fetchedTokens, reading.addedTokens) == (4, 2, 100, 100))
-        #expect(reading.mediaTokens == 3 && reading.unmeasured == nil)
+        #expect(reading.mediaTokens == 3 && reading.unmeasured == "tools[2]")
     }
 
     @Test("settings at the top are no prompt; all that is read is, however it is written")

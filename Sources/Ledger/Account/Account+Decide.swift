@@ -320,8 +320,8 @@ extension HoldPlaced {
     /// What is charged of a cost, in credits, and what is beyond the hold.
     func bounding(_ worth: Credits) -> (credits: Credits, excess: Credits) {
         let credits = min(worth, amount)
-        // Neither is negative.
-        return (credits, Credits(nanos: worth.nanos - credits.nanos))
+        // An auditor may hand in a hold that nobody could have decided.
+        return (credits, Credits(clamping: Int128(worth.nanos) - Int128(credits.nanos)))
     }
 }
 

@@ -289,7 +289,7 @@ public struct WhatIf: Sendable {
         guard event.excess != nil, let hold, let held = Estimate(hold, price: price, rate: rate).wholeCredits(of: hold)
         else { return (worth, event.excess) }
         let credits = min(worth, held)
-        return (credits, Credits(nanos: worth.nanos - credits.nanos))
+        return (credits, Credits(clamping: Int128(worth.nanos) - Int128(credits.nanos)))
     }
 
     private mutating func reverse(_ event: ChargeReversed, _ recorded: RecordedEvent, _ state: inout State) {

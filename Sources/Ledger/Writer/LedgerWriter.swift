@@ -140,6 +140,11 @@ public final class LedgerWriter: Sendable {
         try await submit(Command(account: account, action: .placeHold(hold)), requestKey: key, answer: nil)
     }
 
+    /// Tells of a client's key what ``admit(_:account:key:)`` would tell, and admits nothing; returns where the key is not known.
+    public func look(for key: RequestKey) async throws(LedgerError) {
+        _ = try await submit(Command(account: key.account, action: .recordDue), requestKey: key, answer: nil)
+    }
+
     /// Charges a request, and keeps its answer under the client's key in the same transaction.
     public func charge(
         _ charge: ChargeRequest, account: AccountID, key: RequestKey?, answer: PendingAnswer?

@@ -80,8 +80,11 @@ struct WriterCore {
         touching touched: inout Touched
     ) throws(LedgerError) -> Receipt {
         let command = submission.command
-        if let key = submission.requestKey, case .placeHold = command.action {
-            try check(key, in: transaction)
+        if let key = submission.requestKey {
+            switch command.action {
+            case .placeHold, .recordDue: try check(key, in: transaction)
+            default: break
+            }
         }
         var entry = try take(command.account, in: transaction, touching: &touched)
         defer { touched.accounts[command.account] = entry }

@@ -104,8 +104,10 @@ struct ProviderConfiguration: Sendable {
         }
         apiBase = base
         apiKey = key ?? ""
+        let isOpenAI = kind == .openai && base.map { $0.hasPrefix("https://api.openai.com/") } == true
         maxTokensField =
-            try section.choice("max_tokens_field", ["max_tokens", "max_completion_tokens"]) ?? Self.knownBounds[name]
+            try section.choice("max_tokens_field", ["max_tokens", "max_completion_tokens"])
+            ?? Self.knownBounds[kind == .azure ? "azure" : isOpenAI ? "openai" : name]
         apiVersion = try section.string("api_version")
         guard apiVersion == nil || kind == .azure else {
             throw ConfigurationError("is only for kind azure", key: "providers.\(name).api_version", line: line)
@@ -114,7 +116,7 @@ struct ProviderConfiguration: Sendable {
             throw ConfigurationError(
                 "must be a version such as 2024-10-21", key: "providers.\(name).api_version", line: line)
         }
-        isMaker = kind != .demo && (kind != .openai || base.map { $0.hasPrefix("https://api.openai.com/") } == true)
+        isMaker = kind != .demo && (kind != .openai || isOpenAI)
         let unknown = try section.choice("unknown_members", ["refuse", "pass"])
         // One's own machine may know what nobody has told us of; a well-known provider is as its reference says.
         let isKnown = base.map { Self.knownBases.values.contains($0) } ?? false

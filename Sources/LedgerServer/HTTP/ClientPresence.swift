@@ -1,43 +1,52 @@
 import NIOCore
 
-/// Notices when a client sends no more, also while nothing is being written to it: one for each connection.
+/// Notices when a client sends no more, or is gone, also while nothing is being written to it: one for each connection.
 ///
 /// It is used on the connection's event loop only.
 final class ClientPresence: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = NIOAny
 
-    private var isInputClosed = false
-    private var onInputClosed: (@Sendable () -> Void)?
+    /// What is known of the client.
+    enum Absence: Sendable {
+        /// It has closed its half of the connection: it may still read.
+        case sendsNoMore
+        /// The connection is closed: nothing reaches it any more.
+        case gone
+    }
 
-    /// Calls `body` when the client has closed its half of the connection or all of it; at once where it has already. Only the last body
-    /// that was given is called: a connection serves one request at a time.
-    func whenInputCloses(_ body: @escaping @Sendable () -> Void) {
-        if isInputClosed { body() } else { onInputClosed = body }
+    private var absence: Absence?
+    private var onAbsence: (@Sendable (Absence) -> Void)?
+
+    /// Calls `body` when the client closes its half of the connection, and when the connection is gone; at once where that is so already. Only the last
+    /// body that was given is called: a connection serves one request at a time.
+    func whenAbsent(_ body: @escaping @Sendable (Absence) -> Void) {
+        onAbsence = body
+        if let absence { body(absence) }
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        if case ChannelEvent.inputClosed? = event as? ChannelEvent { inputClosed() }
+        if case ChannelEvent.inputClosed? = event as? ChannelEvent { note(.sendsNoMore) }
         context.fireUserInboundEventTriggered(event)
     }
 
     func channelInactive(context: ChannelHandlerContext) {
-        inputClosed()
+        note(.gone)
+        onAbsence = nil
         context.fireChannelInactive()
     }
 
-    private func inputClosed() {
-        isInputClosed = true
-        onInputClosed?()
-        onInputClosed = nil
+    private func note(_ absence: Absence) {
+        self.absence = absence
+        onAbsence?(absence)
     }
 }
 
 extension Channel {
-    /// Calls `body` when the client sends no more. Returns at once.
-    func whenClientInputCloses(_ body: @escaping @Sendable () -> Void) {
+    /// Calls `body` when the client sends no more, and when it is gone. Returns at once.
+    func whenClientIsAbsent(_ body: @escaping @Sendable (ClientPresence.Absence) -> Void) {
         let pipeline = pipeline
         eventLoop.execute {
-            try? pipeline.syncOperations.handler(type: ClientPresence.self).whenInputCloses(body)
+            try? pipeline.syncOperations.handler(type: ClientPresence.self).whenAbsent(body)
         }
     }
 }

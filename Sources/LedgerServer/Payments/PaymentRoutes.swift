@@ -80,7 +80,9 @@ struct PaymentRoutes: Sendable {
     /// Lays a message aside, with a reason: somebody has dealt with it otherwise.
     @Sendable func resolve(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let actor = try await authenticator.demand(.bill, request, context).actor
-        let reason = try await BodyFields(request).requiredString("reason")
+        let fields = try await BodyFields(request)
+        try fields.refuseOthers(than: ["reason"])
+        let reason = try fields.requiredString("reason")
         guard (1...500).contains(reason.utf8.count) else {
             throw GatewayError.validation(
                 kind: "string_length", field: "reason", message: "Input should have 1 to 500 bytes")
@@ -137,6 +139,7 @@ struct PaymentRoutes: Sendable {
     @Sendable func checkout(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let account = try await authenticator.user(of: request, context)
         let fields = try await BodyFields(request)
+        try fields.refuseOthers(than: ["product"])
         guard try await directory.user(account) != nil else { throw GatewayError.userNotFound }
         let id = try fields.requiredString("product")
         for provider in inbox.providers.values.sorted(by: { $0.name < $1.name }) {

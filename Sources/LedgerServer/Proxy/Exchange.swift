@@ -127,6 +127,11 @@ final class Exchange: Sendable {
                 await giveUp(attempt, watch.cutReason, failure, watch, mailbox)
                 return nil
             }
+            // Who has left meanwhile is not tried for.
+            guard !mailbox.isClosed, !watch.isClientLeaving else {
+                await giveUp(attempt, nil, failure, watch, mailbox)
+                return nil
+            }
             await release(attempt, failure.releaseReason, status: failure.status, watch)
             do {
                 (attempt, call) = try await attempts.next()
@@ -161,6 +166,8 @@ final class Exchange: Sendable {
         switch await body(of: response, format.shape, watch) {
         case .whole(let whole): bytes = whole
         case .tooLong(let reading): return await chargeWithoutAnswer(attempt, reading, watch, mailbox)
+        case .broken(let reading?) where reading.usage.isPresent:
+            return await chargeWithoutAnswer(attempt, reading, watch, mailbox)
         case .broken: return await giveUp(attempt, watch.cutReason, .unusable, watch, mailbox)
         }
         let read = await EventLoopTaskExecutor.offLoop(bytes.count, { format.read(bytes) })
@@ -171,7 +178,8 @@ final class Exchange: Sendable {
         let answer = PendingAnswer(
             contentType: format.translation == nil ? contentType : "application/json", body: body)
         let kept = body.count <= limits.maxReplayBytes ? answer : nil
-        let outcome: Outcome = mailbox.isClosed ? .clientGone : .finished
+        let outcome: Outcome =
+            mailbox.isClosed ? .clientGone : read.reading.hasError ? .upstreamFailed : .finished
         switch await charge(attempt, read.reading, outcome: outcome, answer: kept, watch) {
         case .success(let charge):
             let stored = StoredAnswer(
@@ -205,7 +213,8 @@ final class Exchange: Sendable {
         case whole([UInt8])
         /// Longer than is kept: read to its end for its usage.
         case tooLong(AnswerReading?)
-        case broken
+        /// It broke off: with what it had said.
+        case broken(AnswerReading?)
     }
 
     private func body(of response: HTTPClientResponse, _ shape: AnswerShape, _ watch: RequestWatch) async -> Body {
@@ -227,7 +236,9 @@ final class Exchange: Sendable {
             }
             return long.map { .tooLong($0.finish()) } ?? .whole(bytes)
         } catch {
-            return .broken
+            var begun = long ?? LongAnswer(shape)
+            if long == nil { bytes.withUnsafeBufferPointer { begun.consume($0) } }
+            return .broken(begun.finish(isWhole: false))
         }
     }
 

@@ -6,7 +6,7 @@ import WireJSON
 /// What providers may have billed, or did, and nobody was charged: counted since the process started, for the operator to see.
 ///
 /// Two kinds. Requests that a provider had taken and that ended by our bounds with nothing delivered: what they cost is unknown, and was not charged.
-/// And what a provider reported beyond what was held. An account that causes the first kind again and again is slowed, and nobody else.
+/// And what a provider reported beyond what was held. An account that causes the first kind again and again at a provider is slowed there, and nobody else.
 final class Exposure: Sendable {
     private struct State {
         var unbilled: Int64 = 0
@@ -18,10 +18,15 @@ final class Exposure: Sendable {
         var excessPicoUSD: Int128 = 0
         var flags: [UsageFlag: Int64] = [:]
         /// When accounts caused requests of the first kind, within the last hour.
-        var recent: [AccountID: [ContinuousClock.Instant]] = [:]
+        var recent: [Cause: [ContinuousClock.Instant]] = [:]
     }
 
-    /// The most accounts that are watched: those that were seen last.
+    private struct Cause: Hashable {
+        let account: AccountID
+        let provider: String
+    }
+
+    /// The most accounts at providers that are watched: those that were seen last.
     private static let watchedAccounts = 10_000
 
     private let state = Mutex(State())
@@ -39,19 +44,20 @@ final class Exposure: Sendable {
         _ hold: HoldPlaced, of account: AccountID, _ reason: ReleaseReason, isAccounts: Bool,
         at now: ContinuousClock.Instant = .now
     ) {
+        let cause = Cause(account: account, provider: Self.provider(of: hold))
         let count = state.withLock { state -> Int in
             state.unbilled += 1
             state.unbilledHeld += Int128(hold.amount.nanos)
             guard isAccounts else { return 0 }
-            if state.recent[account] == nil, state.recent.count >= Self.watchedAccounts {
+            if state.recent[cause] == nil, state.recent.count >= Self.watchedAccounts {
                 state.recent = state.recent.filter { now - ($0.value.last ?? now) < .seconds(3600) }
                 if state.recent.count >= Self.watchedAccounts { state.recent.removeAll() }
             }
-            var times = (state.recent[account] ?? []).filter { now - $0 < .seconds(3600) }
+            var times = (state.recent[cause] ?? []).filter { now - $0 < .seconds(3600) }
             // More are not needed to know when the next may come.
             if times.count >= max(1, perHour) { times.removeFirst() }
             times.append(now)
-            state.recent[account] = times
+            state.recent[cause] = times
             return times.count
         }
         logger.warning(
@@ -62,14 +68,17 @@ final class Exposure: Sendable {
             ])
     }
 
-    /// How long an account has to wait before its next request; nil: it need not.
-    func delay(for account: AccountID, at now: ContinuousClock.Instant = .now) -> Duration? {
-        guard perHour > 0 else { return nil }
-        return state.withLock { state in
-            guard let times = state.recent[account], times.count >= perHour, let first = times.first else { return nil }
-            let rest = .seconds(3600) - (now - first)
-            return rest > .zero ? rest : nil
-        }
+    private static func provider(of hold: HoldPlaced) -> String { ModelKey(hold.origin.model)?.provider ?? "" }
+
+    /// How long an account has to wait before its next request to a provider; nil: it need not.
+    func delay(for account: AccountID, at provider: String, now: ContinuousClock.Instant = .now) -> Duration? {
+        state.withLock { rest(of: $0.recent[Cause(account: account, provider: provider)] ?? [], at: now) }
+    }
+
+    private func rest(of times: [ContinuousClock.Instant], at now: ContinuousClock.Instant) -> Duration? {
+        guard perHour > 0, times.count >= perHour, let first = times.first else { return nil }
+        let rest = .seconds(3600) - (now - first)
+        return rest > .zero ? rest : nil
     }
 
     /// Notes what was charged.
@@ -109,7 +118,8 @@ final class Exposure: Sendable {
             json.value(figures.flags[flag] ?? 0)
         }
         json.endObject()
-        json.field("slowed_accounts", Int64(figures.recent.keys.count { delay(for: $0) != nil }))
+        let now = ContinuousClock.now
+        json.field("slowed_accounts", Int64(figures.recent.values.count { rest(of: $0, at: now) != nil }))
         json.endObject()
     }
 }

@@ -84,6 +84,7 @@ struct ModelRequest {
         if reading.calledTools > 0, reading.maxToolCalls == nil {
             throw Self.missing("max_tool_calls", " with tools that the provider runs")
         }
+        // What is not known may be anything that is refused.
         if let part = reading.kinds.intersection(settings.refusedParts).map(\.rawValue).min() {
             throw GatewayError(
                 .badRequest, "not_offered",
@@ -224,9 +225,16 @@ private struct PromptBounds {
         let window = figures.contextTokens
         let isUnknown = reading.unmeasured != nil
         let media = reading.mediaTokens.addingClamped(isUnknown ? min(window ?? 0, Self.estimateOfUnknown) : 0)
-        let own = added.addingClamped(reading.addedTokens)
+        // Of a response's texts at the top, what they would be written as in a message.
+        let form: Int64 = endpoint == .responses ? 64 : 0
+        let own = added.addingClamped(reading.addedTokens).addingClamped(form)
         let known = reading.textBytes.addingClamped(media).addingClamped(own)
-        let once = isUnknown ? window ?? .max : min(known, window ?? .max)
+        var once = isUnknown ? window ?? .max : min(known, window ?? .max)
+        // Each input of an embedding has a window of its own.
+        if endpoint == .embeddings {
+            let texts = reading.textBytes.addingClamped(reading.mediaTokens).addingClamped(own)
+            once = texts.addingClamped(reading.unmeasuredParts.multipliedClamped(window ?? 0))
+        }
         var total = once
         // Tools that the provider runs make it read the prompt again after each call, with what the calls before have brought.
         let calls: Int64
@@ -234,10 +242,14 @@ private struct PromptBounds {
         case .chat, .embeddings:
             calls = 0
             searches = reading.searches
-            total = min(once.addingClamped(searches.multipliedClamped(figures.searchTokens)), window ?? .max)
+            if searches > 0 {
+                total = min(once.addingClamped(searches.multipliedClamped(figures.searchTokens)), window ?? .max)
+            }
         case .messages:
-            searches = reading.searches.addingClamped(reading.searches > 0 ? reading.pendingCalls : 0)
-            calls = searches.addingClamped(reading.fetches)
+            // A call of an earlier answer that has no result yet is made by this request.
+            let pending = reading.searches > 0 || reading.fetches > 0 ? reading.pendingCalls : 0
+            searches = reading.searches.addingClamped(reading.searches > 0 ? pending : 0)
+            calls = reading.searches.addingClamped(reading.fetches).addingClamped(pending)
         case .responses:
             searches = reading.calledTools > 0 ? reading.maxToolCalls ?? 0 : 0
             calls = searches
@@ -250,9 +262,10 @@ private struct PromptBounds {
                 .addingClamped(reading.fetchedTokens.multipliedClamped(passes))
             total = min(bound, (window ?? .max).multipliedClamped(passes))
         }
-        let base = min(reading.textBytes.addingClamped(media), window ?? .max)
         size = PromptSize(
-            textBytes: reading.textBytes, mediaTokens: media, toolTokens: max(0, total - base), window: window)
+            textBytes: reading.textBytes, mediaTokens: media,
+            toolTokens: max(0, total - min(known, endpoint == .embeddings ? .max : window ?? .max)), addedTokens: own,
+            window: endpoint == .embeddings ? nil : window)
         audio =
             isUnknown
             ? size.tokenBound : min(size.tokenBound, reading.audioTokens.multipliedClamped(calls.addingClamped(1)))

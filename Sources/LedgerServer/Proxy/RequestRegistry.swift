@@ -42,6 +42,7 @@ final class RequestWatch: Sendable {
         var since = ContinuousClock.now
         var clientGoneAt: ContinuousClock.Instant?
         var inputClosedAt: ContinuousClock.Instant?
+        var isLost = false
         var cut: CutReason?
         var task: Task<Void, Never>?
         var leaveClient: (@Sendable () -> Void)?
@@ -76,6 +77,15 @@ final class RequestWatch: Sendable {
         }
     }
 
+    /// Notes that the connection is closed: nobody will take what is still sent.
+    func clientLost() {
+        clientGone()
+        state.withLock { state in
+            state.isLost = true
+            return state.leaveClient
+        }?()
+    }
+
     var isClientGone: Bool { state.withLock { $0.clientGoneAt != nil } }
 
     /// Whether the client has left, or may have: it has closed its half of the connection.
@@ -86,12 +96,13 @@ final class RequestWatch: Sendable {
 
     /// The task that owns the request, and how to give its client up.
     func own(_ task: Task<Void, Never>, leaveClient: @escaping @Sendable () -> Void) {
-        let alreadyCut = state.withLock { state in
+        let (isCut, isLost) = state.withLock { state in
             state.task = task
             state.leaveClient = leaveClient
-            return state.cut != nil
+            return (state.cut != nil, state.isLost)
         }
-        if alreadyCut { task.cancel() }
+        if isCut { task.cancel() }
+        if isLost { leaveClient() }
     }
 
     /// Cuts the request off; the first reason stays.

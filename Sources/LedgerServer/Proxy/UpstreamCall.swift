@@ -141,7 +141,7 @@ final class UpstreamCall: Sendable {
     private static let harmlessBetas = [
         "prompt-caching-", "extended-cache-ttl-", "pdfs-", "token-efficient-tools-", "fine-grained-tool-streaming-",
         "interleaved-thinking-", "computer-use-", "output-128k-", "context-management-", "structured-outputs-",
-        "search-results-", "web-search-2025", "web-fetch-2025", "effort-", "claude-code-", "oauth-", "cache-diagnosis-",
+        "search-results-", "web-search-2025", "web-fetch-2025", "effort-", "claude-code-", "cache-diagnosis-",
         "tool-examples-", "advanced-tool-use-", "task-budgets-", "redact-thinking-", "message-batches-",
     ]
 }

@@ -100,7 +100,7 @@ struct LedgerRoutes: Sendable {
         guard let seat = try desk.seat() else { throw GatewayError.deskIsFull }
         let registry = registry
         let presence = Presence()
-        context.channel.whenClientInputCloses { presence.leave() }
+        context.channel.whenClientIsAbsent { _ in presence.leave() }
         let body = ResponseBody { writer in
             var position = after
             var silentSince = ContinuousClock.now

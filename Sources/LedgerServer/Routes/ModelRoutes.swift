@@ -42,22 +42,21 @@ struct ModelRoutes: Sendable {
         }
         let asked = read.request
         let account = try account(of: principal, asked)
-        if let delay = admission.exposure.delay(for: account) {
-            throw GatewayError(
-                .tooManyRequests, "too_many_unfinished",
-                "Too many requests of yours ended without an answer although the provider had them: wait, or ask for shorter answers",
-                type: "rate_limit_error"
-            ).retrying(afterSeconds: Int(max(1, delay.components.seconds)))
-        }
         let attempts = Attempts(
             Attempts.Terms(
                 request: asked, id: context.requestID, account: account, keyID: principal.keyID,
                 requestKey: try requestKey(request, account: account, asked), headers: request.headers),
             candidates: read.candidates, admission: admission)
         let watch = try registry.begin()
-        context.channel.whenClientInputCloses { watch.clientInputClosed() }
+        context.channel.whenClientIsAbsent { absence in
+            switch absence {
+            case .sendsNoMore: watch.clientInputClosed()
+            case .gone: watch.clientLost()
+            }
+        }
         let first: (Attempt, UpstreamCall)
         do {
+            try await checkPace(of: attempts, at: read.candidates)
             first = try await attempts.first()
         } catch LedgerError.requestAnswered(let record) {
             registry.end(watch)
@@ -73,6 +72,19 @@ struct ModelRoutes: Sendable {
         let exchange = Exchange(attempts, registry: registry, logger: logger)
         let mailbox = exchange.start(first.0, first.1, watch, on: context.channel.eventLoop)
         return try await respond(with: mailbox, endpoint, watch)
+    }
+
+    /// Refuses an account whose requests to that provider ended again and again by our bounds; an answer that it has paid for it gets all the same.
+    private func checkPace(of attempts: Attempts, at candidates: [Attempts.Candidate]) async throws {
+        guard let provider = candidates.first?.upstream.configuration.name,
+            let delay = admission.exposure.delay(for: attempts.account, at: provider)
+        else { return }
+        if let key = attempts.requestKey { try await writer.look(for: key) }
+        throw GatewayError(
+            .tooManyRequests, "too_many_unfinished",
+            "Too many requests of yours ended without an answer although the provider had them: wait, or ask for shorter answers",
+            type: "rate_limit_error"
+        ).retrying(afterSeconds: Int(max(1, delay.components.seconds)))
     }
 
     /// The model that is asked for, then its fallbacks, as far as they can be asked by that route.

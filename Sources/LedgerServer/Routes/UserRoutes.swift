@@ -31,8 +31,15 @@ struct UserRoutes: Sendable {
             "user_id", "alias", "budget_id", "blocked", "metadata", "spend", "budget_started_at",
             "next_budget_reset_at",
         ]
-        let words = ["budget", "limit", "credit", "balance", "spend", "quota", "rpm", "tpm", "block", "price", "plan"]
-        try fields.refuseOthers(than: known) { name in words.contains { name.lowercased().contains($0) } }
+        let parts = [
+            "budget", "limit", "credit", "balance", "quota", "parallel", "per_day", "per_month", "per_minute", "spend",
+        ]
+        let words: Set<String> = ["rpm", "tpm", "block", "blocked", "price", "plan", "total", "models"]
+        try fields.refuseOthers(than: known) { name in
+            let name = name.lowercased()
+            return parts.contains { name.contains($0) }
+                || name.split(whereSeparator: { "_-. ".contains($0) }).contains { words.contains(String($0)) }
+        }
     }
 
     @Sendable func create(_ request: Request, _ context: GatewayContext) async throws -> Response {

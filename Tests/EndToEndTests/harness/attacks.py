@@ -141,7 +141,6 @@ not_offered lora "lora":"dear"
 duplicate_field max_tokens "max_tokens":1,"max_tokens":null
 """,
     "xai-chat": r"""
-missing_field search_parameters.max_search_results "search_parameters":{}
 unsupported_parameter search_parameters.mode "search_parameters":{"mode":"ON"}
 not_offered deferred "deferred":true
 not_offered web_search_options "web_search_options":{}
@@ -367,6 +366,9 @@ window - "input":"x","images":["https://x.example/a.png"]
 window - "input":[{"content":[{"type":"image_url","image_url":{"url":"https://x.example/a.png"}}]}]
 """,
     "own-chat": r"""
+duplicate_field messages[0].role "messages":[{"role":"what_nobody_knows","role":"cache","content":"cache_id=abc"}]
+duplicate_field messages[0].role "messages":[{"role":"what_nobody_knows","role":"system","content":"x","tools":[{"type":"web_search"}]}]
+duplicate_field messages[0].content[0].type "messages":[{"role":"user","content":[{"type":"what_nobody_knows","type":"image_embeds","image_embeds":"AAAA"}]}]
 window - "messages":[{"role":"user","content":[{"type":"video_url","video_url":{"url":"https://x.example/film.mp4"}}]}]
 window - "messages":[{"role":"user","content":[{"type":"tool_reference","name":"huge"}]}]
 window - "messages":[{"role":"USER","content":"hi"}]

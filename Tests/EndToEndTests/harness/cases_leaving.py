@@ -99,7 +99,8 @@ async def settlements(world: World) -> list[dict]:
 async def leaving() -> None:
     """However and whenever a client leaves, its provider is read to its own end, seconds later, and the request charged as reported."""
     models = ["up:paced", "up:held", "up:held-whole", "up:halved", "up:many"]
-    async with World(models) as world:
+    # The bound that there was: a provider was listened to for so long. It binds nobody any more.
+    async with World(models, limits={"drain_timeout_seconds": 1}) as world:
         await tell(world)
         key = await world.gateway.user("alice", 1000)
         points = [(point, way) for point in [*STREAMED, *IN_ONE_PIECE] for way in WAYS]
@@ -209,12 +210,17 @@ async def leaving_between_tries() -> None:
         headers = [*JSON_TYPE, ["retry-after", "1"]]
         await world.provider.script("busy", ['{"error": {"message": "Not now."}}'], status=503, headers=headers, framing="length")
         key = await world.gateway.user("alice", 10)
+
+        def waiting() -> int:
+            return sum("trying an upstream again" in line for line in world.gateway.output)
+
         for way in WAYS:
             with world.check.about(way, "between two tries"):
                 name = world.name("between")
                 messages = [{"role": "user", "content": f"[case:{name}] hi"}]
+                waits = waiting()
                 async with world.gateway.chat(key, "up:busy", messages=messages, max_tokens=500) as exchange:
-                    await world.provider.received(name)
+                    await wire.eventually(lambda: waiting() > waits, "the gateway waits to try again")
                     if way == "half":
                         exchange.half_close()
                     else:
@@ -297,11 +303,13 @@ async def too_many() -> None:
 
 async def again_and_again() -> None:
     """An account of which request after request ends unbilled has to wait; another has not."""
-    limits = {"unbilled_requests_per_hour": 3, "first_byte_timeout_seconds": 1}
-    async with World(["up:stall-before-head", "up:finish", "up:paced"], limits=limits) as world:
+    limits = {"unbilled_requests_per_hour": 3, "first_byte_timeout_seconds": 1, "max_abandoned_requests": 0}
+    async with World(["up:stall-before-head", "up:finish", "up:paced", "up:held-whole"], limits=limits) as world:
         check, gateway = world.check, world.gateway
         alice, bob = await gateway.user("alice", 100), await gateway.user("bob", 100)
         with check.about("again and again"):
+            once = {"idempotency-key": "once"}
+            first = await gateway.answer(alice, "up:finish", headers=once)
             for number in range(3):
                 check.equal((await gateway.answer(alice, "up:finish")).status, 200, f"status after {number}")
                 check.equal((await gateway.answer(alice, "up:stall-before-head")).status, 504, "status of one without an answer")
@@ -311,10 +319,23 @@ async def again_and_again() -> None:
                 check.equal((response.status, response.json["error"]["code"]), (429, "too_many_unfinished"), f"the answer {response}")
                 check.equal(response.json["error"]["type"], "rate_limit_error", "error.type")
                 check.that(3500 < int(response.header("retry-after") or 0) <= 3600, f"retry-after is {response.header('retry-after')}")
+            again = await gateway.answer(alice, "up:finish", headers=once)
+            check.equal((again.status, again.header("idempotency-replayed")), (200, "true"), "an answer that was charged before, asked for again")
+            check.equal(again.body, first.body, "its body")
             check.equal(len(await gateway.events()), count, "events of what was refused at once")
             check.equal((await gateway.answer(bob, "up:finish")).status, 200, "another account's status")
             found = await exposure(world)
             check.equal((found["unbilled_requests"], found["slowed_accounts"]), (3, 1), "exposure")
+        with check.about("one that leaves again and again"):
+            await tell(world)
+            carol = await gateway.user("carol", 100)
+            for point in (STREAMED[1], IN_ONE_PIECE[0], STREAMED[2]):
+                name = await leave(world, carol, point, "close")
+                check.equal(await ended(world, name, "aborted"), "aborted", f"the provider's answer {point.about}")
+                await world.settled("carol")
+            check.equal((await gateway.answer(carol, "up:finish")).status, 429, "status")
+            check.equal((await gateway.answer(bob, "up:finish")).status, 200, "another account's status")
+            check.equal((await exposure(world))["slowed_accounts"], 2, "who is slowed")
         await check_exposure(world, await sound(world))
 
 

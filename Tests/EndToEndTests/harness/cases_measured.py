@@ -36,6 +36,7 @@ async def measured() -> None:
         await kinds_of_files(here, key)
         await long_prompts(here, key)
         await many_inputs(here, key)
+        await pending_calls(here, key)
         await names_of_results(here, key)
 
 
@@ -144,3 +145,20 @@ async def names_of_results(here: ClosedWorld, key: str) -> None:
         if response.status == 200:
             bound = (await here.holds())[response.header("x-request-id")]["prompt_bound"]
             here.check.that(len(here.received[-1].body) <= bound + 1000, f"{len(here.received[-1].body)} bytes were sent, the bound is {bound}")
+
+
+async def pending_calls(here: ClosedWorld, key: str) -> None:
+    """A call of Anthropic's own tool that has no result yet is run by the request, beside those that its tools bound."""
+    fetch = {"type": "web_fetch_20250910", "name": "web_fetch", "max_uses": 1, "max_content_tokens": 10}
+    search = {"type": "web_search_20250305", "name": "web_search", "max_uses": 1}
+    for tool, name in ((search, "web_search"), (fetch, "web_fetch")):
+        with here.check.about("pending calls", name):
+            call = {"type": "server_tool_use", "id": "a", "name": name, "input": {}}
+            result = {"type": f"{name}_tool_result", "tool_use_id": "a", "content": {"type": f"{name}_tool_result_error", "error_code": "x"}}
+            bounds = []
+            for blocks in ([call, result], [call]):
+                messages = [{"role": "user", "content": "x" * 9000}, {"role": "assistant", "content": blocks}]
+                body = {"model": "ant:m", "max_tokens": 10, "messages": messages, "tools": [tool]}
+                bounds.append(await here.hold(key, "messages", body))
+            here.check.that(bounds[1]["prompt_bound"] - bounds[0]["prompt_bound"] > 9000, f"with and without a result: {bounds}")
+            here.check.equal([hold.get("search_bound", 0) for hold in bounds], [1, 2] if name == "web_search" else [0, 0], "searches")

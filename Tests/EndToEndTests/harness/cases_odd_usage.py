@@ -106,8 +106,8 @@ def long_answers() -> list[Odd]:
         "usage": INPUT_OUTPUT})], REPORT, "error", path="/v1/responses", outcome="upstream_failed"))
     # Many texts, of which each is short enough to be kept.
     items = [{"type": "message", "content": [{"type": "output_text", "text": "word " * 800}]}] * 600
-    found.append(Odd("too long, of many parts", "oai:many-resp", [json.dumps({
-        "object": "response", "status": "completed", "output": items, "usage": INPUT_OUTPUT})], REPORT, "error", path="/v1/responses", outcome="upstream_failed"))
+    body = {"object": "response", "status": "completed", "output": items, "usage": INPUT_OUTPUT}
+    found.append(Odd("too long, of many parts", "oai:many-resp", [json.dumps(body)], REPORT, "error", path="/v1/responses", outcome="upstream_failed"))
     many = named({"type": "response.created", "response": {"id": "r", "status": "in_progress", "output": []}}, {
         "type": "response.completed", "response": {"id": "r", "status": "completed", "output": items, "usage": INPUT_OUTPUT}})
     found.append(Odd("a long last event of many parts", "oai:many-resp-s", many, REPORT, "answer", True, "/v1/responses", passes=many))
@@ -154,7 +154,7 @@ def long_events() -> list[Odd]:
 def no_answers() -> list[Odd]:
     """Bodies that are no answer and say what was used."""
     bodies = {
-        "up:nothing": {"usage": REPORT}, "up:no-choice": {"id": "a", "choices": [], "usage": REPORT}, "ant:nothing": {"usage": ANTHROPIC},
+        "up:nothing": {"usage": REPORT}, "ant:nothing": {"usage": ANTHROPIC},
         "gem:nothing": {"usageMetadata": GEMINI},
     }
     found = [Odd("no answer", model, [json.dumps(body)], REPORT, "error", outcome="upstream_failed") for model, body in bodies.items()]

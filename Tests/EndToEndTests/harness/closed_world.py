@@ -41,6 +41,9 @@ class ClosedWorld(World):
 
     def __init__(self, models: dict | None = None, providers: dict | None = None, **more):
         self.received: list[Sent] = []
+        self._holds: dict[str, dict] = {}
+        #: Of the last event that was read.
+        self._position = 0
         listener = Listener(self.handle)
         base = f"http://127.0.0.1:{listener.port}"
         found = {name: {"kind": kind, "api_base": f"{base}/{kind}/v1", "api_key": "sk-7"} for name, kind in KINDS.items()}
@@ -69,7 +72,11 @@ class ClosedWorld(World):
 
     async def holds(self) -> dict[str, dict]:
         """The holds, by their requests."""
-        return {e["data"]["request"]: e["data"] for e in await self.gateway.events() if e["name"] == "hold_placed"}
+        for event in await self.gateway.events(self._position):
+            self._position = max(self._position, int(event["position"]))
+            if event["name"] == "hold_placed":
+                self._holds[event["data"]["request"]] = event["data"]
+        return self._holds
 
     async def hold(self, key: str, route: str, body: str | dict, **headers: str) -> dict:
         """What is held for a request that is answered."""

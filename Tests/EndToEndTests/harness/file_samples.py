@@ -19,7 +19,7 @@ def jpeg(width: int, height: int) -> bytes:
 
 def gif(width: int, height: int, screen: tuple[int, int] | None = None) -> bytes:
     """`screen`: what the head says, where that is not the picture's own size."""
-    frame = b"," + struct.pack("<HHHHB", 0, 0, min(width, 65535), min(height, 65535), 0)
+    frame = b"," + struct.pack("<HHHHB", 0, 0, min(width, 65535), min(height, 65535), 0) + b"\x02\x00;"
     return b"GIF89a" + struct.pack("<HHBBB", *(screen or (min(width, 65535), min(height, 65535))), 0, 0, 0) + frame
 
 

@@ -120,7 +120,7 @@ class Generator:
             variant = definition.variants.get(value, Variant())
             members = variant.members
             if variant.rule in ("search", "fetch"):
-                wanted = {name for name, rule in members.items() if rule.kind in ("uses", "content_tokens")}
+                wanted = {name for name, rule in members.items() if rule.kind in ("uses", "content_tokens") and not (variant.default and self.random.random() < 0.5)}
             # The member that most variants are about has their name, or is what they say.
             wanted |= {name for name in (value, "text", "content", "output", "function", "name", "arguments", "source") if name in members}
         wanted |= {name for name in ("url", "data", "file_data", "name", "id", "tool_call_id", "function", "schema", "arguments")

@@ -42,6 +42,8 @@ class Rule:
 class Variant:
     #: search, calls, fetch, window, pending, result, adds, refused; "" where there is none.
     rule: str = ""
+    #: Of a search: how many there are where the request does not say.
+    default: int = 0
     members: dict[str, Rule] = field(default_factory=dict)
 
 
@@ -52,7 +54,8 @@ class Definition:
     common: dict[str, Rule] = field(default_factory=dict)
     #: By the value of the discriminator; `-`: it is absent.
     variants: dict[str, Variant] = field(default_factory=dict)
-    #: All names that occur in it, as somebody compares them who does not heed case.
+    #: All names that occur in it, and the same as somebody compares them who does not heed case.
+    names: set[str] = field(default_factory=set)
     folded: set[str] = field(default_factory=set)
 
     def variant(self, value: str | None) -> Variant | None:
@@ -96,7 +99,9 @@ class Table:
                 variants = [definition.variants.setdefault(word, Variant()) for word in words]
                 for variant in variants:
                     # Where it is named again without a rule it keeps the one it had, if it gets members.
-                    variant.rule = rule.removeprefix("priced ").partition(" ")[0] or variant.rule
+                    kind, _, number = rule.removeprefix("priced ").partition(" ")
+                    variant.rule = kind or variant.rule
+                    variant.default = int(number) if kind == "search" and number else variant.default
                 continue
             places = [definition.common] if variants is None else [variant.members for variant in variants]
             for word in words:
@@ -110,6 +115,7 @@ class Table:
         for variant in definition.variants.values():
             names |= set(variant.members)
             variant.members = definition.common | variant.members
+        definition.names = names
         definition.folded = {name.casefold() for name in names}
 
 
