@@ -7,8 +7,8 @@ public enum PartKind: String, Hashable, Sendable, CaseIterable {
 
 /// A file inside a request, or where one is: it counts by what it is, whatever it is called.
 ///
-/// A data URL (RFC 2397) says its type itself; of bare Base64 the member beside it does. Both may lie, so the first bytes are looked at too, and the
-/// dearer of the two is believed.
+/// A data URL (RFC 2397) says its type itself; of bare Base64 the member beside it does. Both may lie, so the first bytes are looked at too. Where
+/// they differ, which of them the provider believes is not known: it costs the most that any of them could.
 struct InlinePart {
     /// What it costs at most.
     enum Measure: Equatable {
@@ -19,7 +19,8 @@ struct InlinePart {
         case unknown
     }
 
-    let kind: PartKind
+    /// What it is by each of the signs.
+    let kinds: Set<PartKind>
     /// Whether it is not in the request.
     let isRemote: Bool
     /// The size of the file.
@@ -34,12 +35,12 @@ struct InlinePart {
 
     init(_ text: UnsafeBufferPointer<UInt8>, declared mime: String?) {
         var payload = text
-        var declared = mime.map(Self.kind(ofType:))
+        var kinds = Set([mime.map(Self.kind(ofType:))].compactMap { $0 })
         var isBase64 = true
         if text.prefix(5).elementsEqual("data:".utf8) {
             let head = text.prefix(512)
             guard let comma = head.firstIndex(of: UInt8(ascii: ",")) else {
-                (kind, isRemote, bytes) = (.other, false, text.count)
+                (self.kinds, isRemote, bytes) = ([.other], false, text.count)
                 return
             }
             let fields = String(decoding: text[5..<comma], as: UTF8.self).split(
@@ -47,11 +48,10 @@ struct InlinePart {
             isBase64 = fields.dropFirst().contains { $0.trimmingSpaces.lowercased() == "base64" }
             // Without a type it is plain text.
             let type = fields.first.map { $0.trimmingSpaces } ?? ""
-            let own = Self.kind(ofType: type.isEmpty ? "text/plain" : type)
-            declared = declared.map { Self.dearer($0, own) } ?? own
+            kinds.insert(Self.kind(ofType: type.isEmpty ? "text/plain" : type))
             payload = UnsafeBufferPointer(rebasing: text[(comma + 1)...])
         } else if Self.hasScheme(text) {
-            (kind, isRemote, bytes) = (.other, true, 0)
+            (self.kinds, isRemote, bytes) = ([.other], true, 0)
             return
         }
         isRemote = false
@@ -60,12 +60,8 @@ struct InlinePart {
         let header = FileHeader(start, size: bytes)
         dimensions = header.dimensions
         seconds = header.seconds
-        switch (declared, header.kind) {
-        case (nil, nil): kind = .other
-        case (let one?, nil): kind = one
-        case (nil, let other?): kind = other
-        case (let one?, let other?): kind = Self.dearer(one, other)
-        }
+        if let kind = header.kind { kinds.insert(kind) }
+        self.kinds = kinds.isEmpty ? [.other] : kinds
     }
 
     /// What it costs at most, by a model's figures; `remoteIsPicture`: whether nothing but a picture can be elsewhere.
@@ -74,28 +70,29 @@ struct InlinePart {
             guard remoteIsPicture, let tokens = figures.image(nil) else { return .unknown }
             return .tokens(tokens, isAudio: false)
         }
-        switch kind {
-        case .text: return .text(bytes)
-        case .image: return figures.image(dimensions).map { .tokens($0, isAudio: false) } ?? .unknown
-        case .audio:
-            return figures.audio(seconds: seconds ?? Int64(bytes / 250) + 1).map { .tokens($0, isAudio: true) }
-                ?? .unknown
-        case .document: return figures.document.map { .tokens($0, isAudio: false) } ?? .unknown
-        case .video, .other: return .unknown
+        var (textBytes, tokens) = (0, Int64(0))
+        for kind in kinds {
+            let most: Int64?
+            switch kind {
+            case .text:
+                textBytes = bytes
+                continue
+            case .image: most = figures.image(dimensions)
+            case .audio: most = figures.audio(seconds: seconds ?? Int64(bytes / 250) + 1)
+            case .document: most = figures.document
+            case .video, .other: most = nil
+            }
+            guard let most else { return .unknown }
+            tokens = max(tokens, most)
         }
+        let isAudio = kinds.contains(.audio)
+        return isAudio || tokens > textBytes
+            ? .tokens(max(tokens, Int64(textBytes)), isAudio: isAudio) : .text(textBytes)
     }
 
     private static func hasScheme(_ text: UnsafeBufferPointer<UInt8>) -> Bool {
         guard let colon = text.prefix(32).firstIndex(of: UInt8(ascii: ":")) else { return false }
         return colon > 0 && text.count > colon + 1
-    }
-
-    /// The kinds from cheap to dear: of two, the later is believed.
-    private static let order: [PartKind] = [.text, .image, .audio, .document, .video, .other]
-
-    private static func dearer(_ one: PartKind, _ other: PartKind) -> PartKind {
-        let places = [one, other].map { order.firstIndex(of: $0) ?? order.count - 1 }
-        return order[places.max() ?? 0]
     }
 
     /// The kind of a media type (RFC 6838), or of the short names that OpenAI has for formats of sound.

@@ -42,9 +42,9 @@ extension RequestReader {
             reading.includeUsage = range
             reading.wantsUsage = json.equals(range, "true")
         case .user:
-            guard json.peek() == .string || json.peek() == .number else { throw wrongType("a text", json) }
+            guard json.peek() == .string else { throw wrongType("a text", json) }
             let isUser = name.elementsEqual("user".utf8) || name.elementsEqual("user_id".utf8)
-            if isUser, json.peek() == .string { reading.user = try json.string() } else { try json.skip() }
+            if isUser { reading.user = try json.string() } else { try json.skip() }
         case .bound, .dropped: try json.skip()
         case .choices: reading.choices = try positive(&json, atMost: 128)
         case .calls: reading.maxToolCalls = try positive(&json, atMost: 1024)
@@ -273,7 +273,7 @@ extension RequestReader {
             if isAudio { reading.audioTokens = reading.audioTokens.addingClamped(tokens) }
         case .unknown: noteUnmeasured(json)
         }
-        reading.kinds.insert(part.isRemote && isPicture ? .image : part.kind)
+        reading.kinds.formUnion(part.isRemote && isPicture ? [.image] : part.kinds)
     }
 }
 

@@ -35,6 +35,9 @@ struct EndToEndTests {
         "auditing", "desk_edges", "verify_passes", "proofs", "key_rotation", "erasure", "backup_restore", "event_feed",
         "help_examples",
         "contract", "old_config", "rights", "openapi",
+        "closed_world", "measured", "strict_billing:\(environment["STRICT_REQUESTS"] ?? "100000")", "beyond_bound",
+        "usage_in_odd_answers", "strict_money_routes",
+        "leaving", "leaving_bounds", "leaving_between_tries", "leaving_other_forms", "circuit_of_one",
     ]
 
     @Test("case", arguments: cases)

@@ -72,44 +72,66 @@ struct InlinePartTests {
             let base64 = Data(example.bytes).base64EncodedString()
             let value = Array((url ? "data:image/jpeg;base64," + base64 : base64).utf8)
             let part = value.withUnsafeBufferPointer { InlinePart($0, declared: declared) }
-            #expect(part.kind == .image)
+            #expect(part.kinds == [.image])
             #expect(part.dimensions?.width == example.width && part.dimensions?.height == example.height)
         }
     }
 
     @Test(
-        "of what is declared and what the bytes say, the dearer is believed",
+        "a file is all that is declared and that its bytes say",
         arguments: [
-            ("data:image/png;base64,AAAAIGZ0eXBpc29t", nil, .video),
-            ("data:video/mp4;base64,iVBORw0KGgo=", nil, .video),
-            ("data:text/plain;base64,iVBORw0KGgo=", nil, .image),
-            ("data:image/png;base64,JVBERi0xLjc=", nil, .document),
-            ("data:image/png,hello", nil, .image), ("data:,hello", nil, .text), ("data:;base64,aGk=", nil, .text),
-            ("aGVsbG8=", nil, .other), ("aGVsbG8=", "text/plain", .text), ("aGVsbG8=", "application/zip", .other),
-            ("UEsDBAAAAAA=", "text/plain", .other), ("aGVsbG8=", "wav", .audio), ("SUQzBAAAAAA=", "image/png", .audio),
-            ("data:application/json;charset=utf-8;base64,e30=", nil, .text), ("data:image/png", nil, .other),
-            ("https://example.com/x.png", "image/png", .other), ("gs://bucket/x", nil, .other),
-            ("file-123", nil, .other),
-            ("data:IMAGE/PNG;BASE64,JVBERi0xLjc=", nil, .document), ("AAAAIGZ0eXBoZWlj", nil, .image),
-        ] as [(String, String?, PartKind)])
-    func kinds(value: String, declared: String?, kind: PartKind) {
+            ("data:image/png;base64,AAAAIGZ0eXBpc29t", nil, [.image, .video]),
+            ("data:video/mp4;base64,iVBORw0KGgo=", nil, [.image, .video]),
+            ("data:text/plain;base64,iVBORw0KGgo=", nil, [.text, .image]),
+            ("data:image/png;base64,JVBERi0xLjc=", nil, [.image, .document]),
+            ("data:image/png,hello", nil, [.image]), ("data:,hello", nil, [.text]),
+            ("data:;base64,aGk=", nil, [.text]), ("data:image/gif;base64,R0lGODlh", "wav", [.image, .audio]),
+            ("aGVsbG8=", nil, [.other]), ("aGVsbG8=", "text/plain", [.text]), ("aGVsbG8=", "application/zip", [.other]),
+            ("UEsDBAAAAAA=", "text/plain", [.text, .other]), ("aGVsbG8=", "wav", [.audio]),
+            ("SUQzBAAAAAA=", "image/png", [.image, .audio]),
+            ("data:application/json;charset=utf-8;base64,e30=", nil, [.text]), ("data:image/png", nil, [.other]),
+            ("https://example.com/x.png", "image/png", [.other]), ("gs://bucket/x", nil, [.other]),
+            ("file-123", nil, [.other]),
+            ("data:IMAGE/PNG;BASE64,JVBERi0xLjc=", nil, [.image, .document]), ("AAAAIGZ0eXBoZWlj", nil, [.image]),
+        ] as [(String, String?, Set<PartKind>)])
+    func kinds(value: String, declared: String?, kinds: Set<PartKind>) {
         let part = Array(value.utf8).withUnsafeBufferPointer { InlinePart($0, declared: declared) }
-        #expect(part.kind == kind)
+        #expect(part.kinds == kinds)
     }
 
-    @Test(
-        "sound lasts as long as its header says, or as its bytes can at most",
-        arguments: [
-            (wave(rate: 8000, channels: 1, bits: 8, seconds: 7), 8),
-            (wave(rate: 1000, channels: 2, bits: 16, seconds: 3), 4),
-            // A format that is packed, and a rate of nothing.
-            (wave(rate: 8000, channels: 1, bits: 8, seconds: 1, format: 17), nil),
-            (wave(rate: 0, channels: 1, bits: 8, seconds: 0), nil),
-            (text("ID3") + [UInt8](repeating: 0, count: 4997), 6),
-        ] as [([UInt8], Int64?)])
-    func seconds(bytes: [UInt8], seconds: Int64?) {
-        let header = FileHeader(bytes, size: bytes.count)
-        #expect(header.kind == .audio && header.seconds == seconds)
+    @Test("where the signs differ, a file costs the most that any of them could")
+    func differing() {
+        let picture = Data(Self.png(8000, 300)).base64EncodedString()
+        let figures = PartFigures(model: "mine", fileTokens: 70_000)
+        func measured(_ type: String, beside declared: String?) -> InlinePart.Measure {
+            Array("data:\(type);base64,\(picture)".utf8).withUnsafeBufferPointer {
+                InlinePart($0, declared: declared).measured(by: figures, remoteIsPicture: true)
+            }
+        }
+        let asPicture: Int64 = 572 * 22 + 80
+        #expect(measured("image/png", beside: nil) == .tokens(asPicture, isAudio: false))
+        #expect(measured("text/plain", beside: nil) == .tokens(asPicture, isAudio: false))
+        #expect(measured("image/png", beside: "wav") == .tokens(asPicture, isAudio: true))
+        #expect(measured("image/png", beside: "application/pdf") == .tokens(70_000, isAudio: false))
+        #expect(measured("image/png", beside: "video/mp4") == .unknown)
+        let small = Array("data:image/png,\(String(repeating: "a", count: 9000))".utf8)
+        let text = small.withUnsafeBufferPointer { InlinePart($0, declared: "text/plain") }
+        #expect(text.measured(by: PartFigures(model: "mine", imageTokens: 9), remoteIsPicture: false) == .text(9000))
+    }
+
+    private static let sounds: [(name: String, bytes: [UInt8], seconds: Int64?)] = [
+        ("plain samples", wave(rate: 8000, channels: 1, bits: 8, seconds: 7), 8),
+        ("two channels", wave(rate: 1000, channels: 2, bits: 16, seconds: 3), 4),
+        ("a format that is packed", wave(rate: 8000, channels: 1, bits: 8, seconds: 1, format: 17), nil),
+        ("a rate of nothing", wave(rate: 0, channels: 1, bits: 8, seconds: 0), nil),
+        ("MPEG", text("ID3") + [UInt8](repeating: 0, count: 4997), 6),
+    ]
+
+    @Test("sound lasts as long as its header says, or as its bytes can at most", arguments: sounds.map(\.name))
+    func seconds(name: String) throws {
+        let sound = try #require(Self.sounds.first { $0.name == name })
+        let header = FileHeader(sound.bytes, size: sound.bytes.count)
+        #expect(header.kind == .audio && header.seconds == sound.seconds)
     }
 
     @Test(

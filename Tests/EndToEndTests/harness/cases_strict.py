@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import wire
 from checks import case
+from gateway import Gateway
 from world import World
 
 PRICE = {"model_key": "up:finish", "input_price_per_million": 3, "output_price_per_million": 4}
@@ -78,6 +79,8 @@ async def strict_money_routes() -> None:
         await gateway.wanted("PUT", f"/v1/keys/{second}/limits", {"per_day": 8})
         answer = await gateway.answer(key, "up:finish", max_tokens=9)
         await world.settled("alice")
+        # What a user spent is read from a projection, which follows the events a little later.
+        await wire.eventually(lambda: spent(gateway, "alice"), "what alice spent is shown")
         for route in routes(budget, second, answer.header("x-request-id")):
             before = await state(world)
             for name, value in route.mistaken.items():
@@ -102,6 +105,10 @@ async def without(world: World, route: Route) -> None:
     response = await world.gateway.api(route.method, route.path, route.body, headers=headers)
     world.check.equal(response.status, 200, f"status of {response}")
     world.check.that(await state(world) != before, "it changed nothing")
+
+
+async def spent(gateway: Gateway, user: str) -> bool:
+    return (await gateway.wanted("GET", f"/v1/users/{user}"))["spend"] > 0
 
 
 async def state(world: World) -> dict:

@@ -275,7 +275,8 @@ class StrictReader:
             payload = text.partition(",")[2] if text.startswith("data:") else text
             kind = (mime or text.removeprefix("data:")).partition("/")[0]
             # The one that is said to be sound has, beside its type, a format.
-            by_kind = {"text": ("text", len(payload.encode())), "image": ("remote",), "wav": ("sound", len(payload) // 1000 + 1)}
+            sound = ("sound", len(payload) // 1000 + 1)
+            by_kind = {"text": ("text", len(payload.encode())), "image": ("remote",), "wav": sound, "audio": sound}
             what = by_kind.get(kind) or (("remote",) if is_picture else ("unknown",))
             is_picture = is_picture or kind == "image"
         if what[0] == "picture":
