@@ -165,7 +165,7 @@ final class Exchange: Sendable {
         let bytes: [UInt8]
         switch await body(of: response, format.shape, watch) {
         case .whole(let whole): bytes = whole
-        case .tooLong(let reading): return await chargeWithoutAnswer(attempt, reading, watch, mailbox)
+        case .usage(let reading): return await chargeWithoutAnswer(attempt, reading, watch, mailbox)
         case .broken(let reading?) where reading.usage.isPresent:
             return await chargeWithoutAnswer(attempt, reading, watch, mailbox)
         case .broken: return await giveUp(attempt, watch.cutReason, .unusable, watch, mailbox)
@@ -211,8 +211,8 @@ final class Exchange: Sendable {
     /// The body of an answer.
     private enum Body {
         case whole([UInt8])
-        /// Longer than is kept: read to its end for its usage.
-        case tooLong(AnswerReading?)
+        /// Longer than is kept, or a stream that was not asked for: read to its end for its usage.
+        case usage(AnswerReading?)
         /// It broke off: with what it had said.
         case broken(AnswerReading?)
     }
@@ -220,9 +220,17 @@ final class Exchange: Sendable {
     private func body(of response: HTTPClientResponse, _ shape: AnswerShape, _ watch: RequestWatch) async -> Body {
         var bytes: [UInt8] = []
         var long: LongAnswer?
+        var events: StreamMeter?
         do {
             for try await piece in response.body {
                 watch.enter(.upstream)
+                if bytes.isEmpty, long == nil, events == nil, Self.beginsEvent(piece) {
+                    events = StreamMeter(shape, .whole)
+                }
+                if events != nil {
+                    piece.withUnsafeReadableBytes { _ = events?.consume($0.bindMemory(to: UInt8.self)) }
+                    continue
+                }
                 if long == nil, bytes.count + piece.readableBytes > limits.maxAnswerBytes {
                     long = LongAnswer(shape)
                     bytes.withUnsafeBufferPointer { long?.consume($0) }
@@ -234,12 +242,22 @@ final class Exchange: Sendable {
                     bytes.append(contentsOf: piece.readableBytesView)
                 }
             }
-            return long.map { .tooLong($0.finish()) } ?? .whole(bytes)
+            if var events {
+                _ = events.finish()
+                return .usage(events.reading)
+            }
+            return long.map { .usage($0.finish()) } ?? .whole(bytes)
         } catch {
+            if let events { return .broken(events.reading) }
             var begun = long ?? LongAnswer(shape)
             if long == nil { bytes.withUnsafeBufferPointer { begun.consume($0) } }
             return .broken(begun.finish(isWhole: false))
         }
+    }
+
+    /// Whether an answer begins like an event (WHATWG HTML, "Server-sent events", a field's name or a comment), which no JSON does.
+    private static func beginsEvent(_ piece: ByteBuffer) -> Bool {
+        piece.readableBytesView.first.map { "deir:".utf8.contains($0) } ?? false
     }
 
     // MARK: A stream

@@ -89,6 +89,21 @@ def failed_choices() -> list[Odd]:
     return found
 
 
+def streams_unasked() -> list[Odd]:
+    """Streams where an answer in one piece was asked for: no answer, though the provider bills them."""
+    chunks = [chunk({"role": "assistant", "content": "Hello."}, "m"), chunk({}, "m", "stop"), chunk(None, "m", usage=REPORT), DONE]
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": ANTHROPIC}
+    messages = named(message_start(), end, {"type": "message_stop"})
+    about = "a stream that was not asked for"
+    return [
+        Odd(about, "up:unasked", chunks, REPORT, "error", outcome="upstream_failed"),
+        Odd(about + ", longer than is kept", "up:unasked-long", [chunk({"content": "x " * 20_000}, "m"), *chunks], REPORT, "error", outcome="upstream_failed"),
+        Odd(about, "ant:unasked", messages, REPORT, "error", path="/v1/messages", outcome="upstream_failed"),
+        Odd(about + ", translated", "ant:unasked", messages, REPORT, "error", outcome="upstream_failed"),
+        Odd(about + ", without anything in it", "up:unasked-empty", [": processing\n\n", DONE], None, "error"),
+    ]
+
+
 def long_answers() -> list[Odd]:
     """Answers in one piece that are longer than is kept (`max_answer_bytes` is small here), with usage before or behind what is long."""
     text = "x " * 20_000
@@ -204,7 +219,7 @@ def body_of(odd: Odd) -> dict:
 @case
 async def usage_in_odd_answers() -> None:
     """What an odd answer says of its usage is charged, and never anything else; and the client is told what it is."""
-    odds = [*error_beside_usage(), *failed_choices(), *long_answers(), *long_events(), *no_answers(), *later_reports()]
+    odds = [*error_beside_usage(), *failed_choices(), *streams_unasked(), *long_answers(), *long_events(), *no_answers(), *later_reports()]
     providers = {
         **{name: lambda base, path=path: {"kind": "openai", "api_base": f"{base}{path}", "api_key": "x"}
            for name, path in (("up", "/v1"), ("c7", "/c7/v1"), ("crlf", "/crlf/v1"))},
