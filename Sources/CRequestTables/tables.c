@@ -20,6 +20,10 @@ static const unsigned char compatible_chat[] = {
 #embed "tables/compatible-chat.txt"
 };
 
+static const unsigned char elsewhere[] = {
+#embed "tables/elsewhere.txt"
+};
+
 static const unsigned char embeddings[] = {
 #embed "tables/embeddings.txt"
 };
@@ -44,6 +48,10 @@ static const unsigned char openai_responses[] = {
 #embed "tables/openai-responses.txt"
 };
 
+static const unsigned char responses_compatible[] = {
+#embed "tables/responses-compatible.txt"
+};
+
 static const unsigned char xai_chat[] = {
 #embed "tables/xai-chat.txt"
 };
@@ -61,12 +69,14 @@ static const struct {
     {"anthropic-messages", anthropic_messages, sizeof anthropic_messages},
     {"azure-chat", azure_chat, sizeof azure_chat},
     {"compatible-chat", compatible_chat, sizeof compatible_chat},
+    {"elsewhere", elsewhere, sizeof elsewhere},
     {"embeddings", embeddings, sizeof embeddings},
     {"embeddings-compatible", embeddings_compatible, sizeof embeddings_compatible},
     {"gemini-chat", gemini_chat, sizeof gemini_chat},
     {"gemini-openai-chat", gemini_openai_chat, sizeof gemini_openai_chat},
     {"openai-chat", openai_chat, sizeof openai_chat},
     {"openai-responses", openai_responses, sizeof openai_responses},
+    {"responses-compatible", responses_compatible, sizeof responses_compatible},
     {"xai-chat", xai_chat, sizeof xai_chat},
     {"xai-responses", xai_responses, sizeof xai_responses},
 };

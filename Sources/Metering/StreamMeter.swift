@@ -50,6 +50,8 @@ public struct StreamMeter: Sendable {
     /// What comes is no stream of events but one JSON document, as some upstreams answer under the content type of a stream; nil: not known.
     private var isDocument: Bool?
     private var opening = Opening()
+    /// Whether the stream has ended, so that what is left of it may be cut.
+    private var isEnding = false
 
     public init(_ shape: AnswerShape, _ passage: Passage) {
         reading = AnswerReading(shape)
@@ -107,6 +109,7 @@ public struct StreamMeter: Sendable {
 
     /// What is held back of an event when the stream has ended in it.
     public mutating func finish() -> [UInt8] {
+        isEnding = true
         var output: [UInt8] = []
         if long != nil { endLongEvent() }
         if let reducer = longDocument {
@@ -253,7 +256,8 @@ public struct StreamMeter: Sendable {
             document = try reading.readEvent(data)
         } catch {
             hasUnreadEvents = true
-            reading.countUnread(data.count)
+            // Behind the end of the text comes its usage: where the stream breaks off in that, it is no text.
+            if !(isEnding && reading.hasFinishReason) { reading.countUnread(data.count) }
             return !isTranslated
         }
         isDone = reading.isOver

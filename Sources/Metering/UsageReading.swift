@@ -375,6 +375,11 @@ extension UsageReading {
             ModalTokens(
                 audio: counts.audio ?? 0, audioCached: counts.audioCached ?? 0, audioOutput: counts.audioOutput ?? 0,
                 imageOutput: counts.imageOutput ?? 0) ?? .none
+        // Parts that are 0 beside a total that is not were not counted.
+        var counts = counts
+        if (counts.input ?? 0) == 0, (counts.output ?? 0) == 0, (counts.reasoning ?? 0) == 0, (counts.total ?? 0) > 0 {
+            (counts.input, counts.output) = (nil, nil)
+        }
         switch shape {
         case .chat(let rule):
             billed.prompt = counts.input
@@ -386,11 +391,11 @@ extension UsageReading {
             case .restOfTotal:
                 if let total = counts.total, let input = counts.input { billed.completion = max(0, total - input) }
             }
-            checkTotal(&billed)
+            checkTotal(&billed, counts)
         case .responses:
             billed.prompt = counts.input
             billed.completion = counts.output
-            checkTotal(&billed)
+            checkTotal(&billed, counts)
         case .embeddings:
             // An embedding has no output: where a provider gives the total only, that is the prompt.
             billed.prompt = counts.input ?? counts.total
@@ -403,9 +408,9 @@ extension UsageReading {
             let rest = counts.total.flatMap { total in billed.prompt.map { max(0, total - $0) } } ?? 0
             billed.completion =
                 output.map { max($0, rest) } ?? (rest > 0 ? rest : counts.input != nil && !hasOutput ? 0 : nil)
-            checkTotal(&billed)
+            checkTotal(&billed, counts)
         case .messages:
-            let counts = iterations ?? counts
+            let counts = iterations ?? self.counts
             billed.cached = counts.cached ?? 0
             let written = counts.written ?? (counts.writtenFiveMinutes ?? 0) + (counts.writtenHour ?? 0)
             billed.cacheWriteHour = min(counts.writtenHour ?? 0, written)
@@ -425,7 +430,7 @@ extension UsageReading {
         return billed
     }
 
-    private func checkTotal(_ billed: inout Billed) {
+    private func checkTotal(_ billed: inout Billed, _ counts: Counts) {
         guard let total = counts.total else { return }
         switch (billed.prompt, billed.completion) {
         case (let prompt?, let completion?): billed.contradictsTotal = total != prompt + completion
@@ -460,6 +465,10 @@ extension UsageReading {
             billed.completion = total - prompt
         }
         if isPresent, billed.prompt == 0, billed.completion == 0 { flags.insert(.zeroUsage) }
+        // It says that there was no output, and there was.
+        if billed.completion == 0, reading.reportedBytes > 0, reading.shape != .embeddings {
+            flags.insert(.usageMismatch)
+        }
         if let reported = billed.completion, outputBytes > reading.reportedBytes {
             let later = Int64(clamping: (outputBytes - reading.reportedBytes + 3) / 4)
             billed.completion = max(reported, min(reported + later, hold.outputBound))

@@ -33,7 +33,8 @@ struct InlinePart {
     /// The most bytes of a file that are looked at: what stands before a picture's size may be a thumbnail and a colour profile.
     private static let lookedAt = 192 << 10
 
-    init(_ text: UnsafeBufferPointer<UInt8>, declared mime: String?) {
+    /// `mime`: the type beside it; `place`: what only may stand where it does.
+    init(_ text: UnsafeBufferPointer<UInt8>, declared mime: String?, as place: PartKind? = nil) {
         var payload = text
         var kinds = Set([mime.map(Self.kind(ofType:))].compactMap { $0 })
         var isBase64 = true
@@ -51,7 +52,7 @@ struct InlinePart {
             kinds.insert(Self.kind(ofType: type.isEmpty ? "text/plain" : type))
             payload = UnsafeBufferPointer(rebasing: text[(comma + 1)...])
         } else if Self.hasScheme(text) {
-            (self.kinds, isRemote, bytes) = ([.other], true, 0)
+            (self.kinds, isRemote, bytes) = (place.map { [$0, .other] } ?? [.other], true, 0)
             return
         }
         isRemote = false
@@ -61,6 +62,8 @@ struct InlinePart {
         dimensions = header.dimensions
         seconds = header.seconds
         if let kind = header.kind { kinds.insert(kind) }
+        // What calls itself a text and reads like one is one; any other may be what its place says, in a form that is not known here.
+        if let place, kinds != [.text] || !Self.readsLikeText(start) { kinds.insert(place) }
         self.kinds = kinds.isEmpty ? [.other] : kinds
     }
 
@@ -78,7 +81,7 @@ struct InlinePart {
                 textBytes = bytes
                 continue
             case .image: most = figures.image(dimensions)
-            case .audio: most = figures.audio(seconds: seconds ?? Int64(bytes / 250) + 1)
+            case .audio: most = figures.audio(seconds: seconds)
             case .document: most = figures.document
             case .video, .other: most = nil
             }
@@ -88,6 +91,12 @@ struct InlinePart {
         let isAudio = kinds.contains(.audio)
         return isAudio || tokens > textBytes
             ? .tokens(max(tokens, Int64(textBytes)), isAudio: isAudio) : .text(textBytes)
+    }
+
+    /// Whether bytes are UTF-8 without control characters, but for the end of a letter that was cut.
+    private static func readsLikeText(_ bytes: [UInt8]) -> Bool {
+        guard !bytes.isEmpty, bytes.allSatisfy({ $0 >= 0x20 || (0x09...0x0D).contains($0) }) else { return false }
+        return (0...3).contains { String(validating: bytes.dropLast($0), as: UTF8.self) != nil }
     }
 
     private static func hasScheme(_ text: UnsafeBufferPointer<UInt8>) -> Bool {
@@ -151,11 +160,11 @@ struct FileHeader {
         } else if has("ID3") || (bytes.count > 1 && bytes[0] == 0xFF && bytes[1] & 0xE6 == 0xE2) {
             // MPEG layer III: no frame is below 8 kbit/s (ISO/IEC 13818-3).
             kind = .audio
-            seconds = Int64(size / 1000) + 1
-        } else if has("fLaC") {
-            kind = .audio
-            seconds = Int64(size / 250) + 1
-        } else if has("OggS") || has([0xFF, 0xF1]) || has([0xFF, 0xF9]) || has("FORM") || has("#!AMR") {
+            if isLayerIII(at: tagEnd()) { seconds = Int64(size / 1000) + 1 }
+        } else if has("fLaC") || has("OggS") || has([0xFF, 0xF1]) || has([0xFF, 0xF9]) || has("FORM") || has("#!AMR")
+            || has(".snd")
+        {
+            // Silence takes next to nothing in these: how long they last cannot be seen.
             kind = .audio
         } else if has("ftyp", at: 4) {
             // ISO/IEC 14496-12: the brand says whether it is a picture, sound or a film.
@@ -175,6 +184,19 @@ struct FileHeader {
     }
 
     private func has(_ magic: [UInt8]) -> Bool { bytes.starts(with: magic) }
+
+    /// Whether a frame of MPEG layer III stands there, of a bit rate that is one of the standard's.
+    private func isLayerIII(at offset: Int) -> Bool {
+        guard let head = big(offset, 4) else { return false }
+        return head >> 21 == 0x7FF && head >> 17 & 3 == 1 && (1...14).contains(head >> 12 & 15)
+    }
+
+    /// Where the tags end that stand before the sound (ID3v2, section 3.1: four times seven bits).
+    private func tagEnd() -> Int {
+        guard has("ID3"), let size = big(6, 4), let flags = big(5, 1) else { return 0 }
+        let bits = (size & 0x7F) | (size >> 1 & 0x3F80) | (size >> 2 & 0x1F_C000) | (size >> 3 & 0xFE0_0000)
+        return 10 + bits + (flags & 0x10 != 0 ? 10 : 0)
+    }
 
     private func has(_ magic: StaticString, at offset: Int = 0) -> Bool {
         let count = magic.utf8CodeUnitCount
@@ -272,8 +294,9 @@ struct FileHeader {
                     let channels = little(offset + 10, 2), let rate = little(offset + 12, 4),
                     let bits = little(offset + 22, 2)
                 else { return nil }
-                let perSecond = channels * rate * bits / 8
-                return perSecond > 0 ? Int64(size / perSecond) + 1 : nil
+                // Each of them is the file's word: the product may be of 64 bits.
+                let perSecond = Int128(channels) * Int128(rate) * Int128(bits) / 8
+                return perSecond > 0 ? Int64(Int128(size) / perSecond) + 1 : nil
             }
             offset += 8 + length + (length & 1)
             if offset > bytes.count { return nil }

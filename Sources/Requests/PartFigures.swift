@@ -1,7 +1,11 @@
 /// What parts of a prompt that are no text cost a model at most, in tokens: by the formulas of its family, unless the operator gives figures.
 public struct PartFigures: Sendable {
-    /// The model's context window: no prompt is longer. nil: not known.
+    /// The model's context window, for parts that may fill it. nil: not known.
     public var contextTokens: Int64?
+    /// Whether that is certain, so that no prompt is longer, whatever it measures.
+    public let isWindowCertain: Bool
+    /// Whether the model writes its prompts to a cache unasked, which has a price.
+    public let writesCache: Bool
     /// The operator's own figures for one picture, one piece of sound, one document; nil: by the family.
     public var imageTokens: Int64?
     public var audioTokens: Int64?
@@ -10,13 +14,16 @@ public struct PartFigures: Sendable {
     public var searchTokens: Int64
     private let pictures: PictureRule?
 
-    /// Figures by the model's name, which may have its maker's before it.
+    /// Figures by the model's name, which may have its maker's before it. `isMaker`: whether its maker is asked, whose names are not somebody else's.
     public init(
-        model: String, contextTokens: Int64? = nil, imageTokens: Int64? = nil, audioTokens: Int64? = nil,
+        model: String, isMaker: Bool = false, contextTokens: Int64? = nil, imageTokens: Int64? = nil,
+        audioTokens: Int64? = nil,
         fileTokens: Int64? = nil, searchTokens: Int64 = 20_000
     ) {
         let family = ModelFamily(model)
         self.contextTokens = contextTokens ?? family?.window
+        isWindowCertain = contextTokens != nil || isMaker
+        writesCache = family?.writesCache ?? false
         self.imageTokens = imageTokens
         self.audioTokens = audioTokens
         self.fileTokens = fileTokens
@@ -28,14 +35,15 @@ public struct PartFigures: Sendable {
     func image(_ dimensions: (width: Int, height: Int)?) -> Int64? {
         if let imageTokens { return imageTokens }
         if let pictures { return pictures.tokens(dimensions) }
-        // No family is known to take more than a token for each 14 × 14 pixels.
+        // It may be any family's by another name. Open models take up to a token for each 14 × 14 pixels.
         guard let (width, height) = dimensions else { return nil }
-        return Int64((width + 13) / 14) * Int64((height + 13) / 14) + 80
+        let open = Int64((width + 13) / 14) * Int64((height + 13) / 14) + 80
+        return PictureRule.dearest.reduce(open) { max($0, $1.tokens(dimensions) ?? $0) }
     }
 
-    /// The tokens of so many seconds of sound. No provider is known to take more than Gemini's 32 a second (Google, "Audio understanding").
-    func audio(seconds: Int64) -> Int64? {
-        audioTokens ?? max(0, min(seconds, 1 << 26)) * 32
+    /// The tokens of so many seconds of sound; nil: of sound that is of any length. No provider is known to take more than Gemini's 32 a second (Google, "Audio understanding").
+    func audio(seconds: Int64?) -> Int64? {
+        audioTokens ?? seconds.map { max(0, min($0, 1 << 26)) * 32 }
     }
 
     /// The tokens of a document: how much text its pages hold cannot be seen from outside.
@@ -54,6 +62,11 @@ enum PictureRule: Sendable {
     case gemini
     /// Google, "Media resolution": a figure for every picture, the highest that can be asked for.
     case flat(Int64)
+
+    /// Of each form the one that counts most.
+    static let dearest: [PictureRule] = [
+        .tiles(base: 2833, each: 5667), .patches(most: nil, factor: 246), .claude(most: 4900), .gemini, .flat(2240),
+    ]
 
     func tokens(_ dimensions: (width: Int, height: Int)?) -> Int64? {
         func across(_ size: Int, _ step: Int) -> Int64 { Int64((size + step - 1) / step) }
@@ -83,12 +96,14 @@ enum PictureRule: Sendable {
     }
 }
 
-/// What is known of models by the beginning of their names: the first that fits counts. Of providers' model pages, as of November 2026.
+/// What is known of models by the beginning of their names, or, before `$`, by the whole: the first that fits counts. Of providers' model pages, as of November 2026.
 struct ModelFamily: Sendable {
     let prefix: String
     /// The context window in tokens.
     let window: Int64
     let pictures: PictureRule?
+    /// OpenAI, "Prompt caching": from gpt-5.6 on, writing costs, and happens by itself.
+    var writesCache: Bool { prefix.hasPrefix("gpt-5.6") || prefix.hasPrefix("gpt-6") }
 
     private init(_ prefix: String, _ window: Int64, _ pictures: PictureRule? = nil) {
         self.prefix = prefix
@@ -97,8 +112,16 @@ struct ModelFamily: Sendable {
     }
 
     init?(_ model: String) {
-        let name = (model.split(separator: "/").last.map(String.init) ?? model).lowercased()
-        guard let family = Self.all.first(where: { name.hasPrefix($0.prefix) }) else { return nil }
+        var name = (model.split(separator: "/").last.map(String.init) ?? model).lowercased()
+        // A model of one's own making has the name of what it was made of (OpenAI, "Fine-tuning").
+        if name.hasPrefix("ft:") { name = String(name.dropFirst(3)) }
+        // Elsewhere these are written with a point.
+        if name.hasPrefix("claude-") || name.hasPrefix("grok-") { name = name.replacing(".", with: "-") }
+        guard
+            let family = Self.all.first(where: {
+                $0.prefix.last == "$" ? name + "$" == $0.prefix : name.hasPrefix($0.prefix)
+            })
+        else { return nil }
         self = family
     }
 
@@ -114,7 +137,9 @@ struct ModelFamily: Sendable {
         ModelFamily("gpt-4.1", 1_047_576, .tiles(base: 85, each: 170)),
         ModelFamily("gpt-4.5", 128_000, .tiles(base: 85, each: 170)),
         ModelFamily("gpt-4-turbo", 128_000, .tiles(base: 85, each: 170)),
-        ModelFamily("gpt-4-32k", 32_768), ModelFamily("gpt-4", 8192), ModelFamily("gpt-3.5-turbo", 16_385),
+        ModelFamily("gpt-4-vision", 128_000, .tiles(base: 85, each: 170)), ModelFamily("gpt-4-32k", 32_768),
+        ModelFamily("gpt-4$", 8192), ModelFamily("gpt-4-0314$", 8192), ModelFamily("gpt-4-0613$", 8192),
+        ModelFamily("gpt-4-", 128_000), ModelFamily("gpt-3.5-turbo", 16_385),
         ModelFamily("gpt-5-chat", 128_000, .tiles(base: 70, each: 140)),
         ModelFamily("gpt-5-mini", 400_000, .patches(most: 1536, factor: 162)),
         ModelFamily("gpt-5-nano", 400_000, .patches(most: 1536, factor: 246)),
@@ -151,11 +176,12 @@ struct ModelFamily: Sendable {
         // xAI, "Models" and "Image understanding": tiles of 448 pixels, 256 each, at most six and one more.
         ModelFamily("grok-2-vision", 32_768, .flat(1792)), ModelFamily("grok-2", 131_072, .flat(1792)),
         ModelFamily("grok-3", 131_072, .flat(1792)), ModelFamily("grok-4-fast", 2_000_000, .flat(1792)),
-        ModelFamily("grok-4-1", 2_000_000, .flat(1792)), ModelFamily("grok-4.2", 2_000_000, .flat(1792)),
-        ModelFamily("grok-4.3", 1_000_000), ModelFamily("grok-4.", 500_000),
-        ModelFamily("grok-4", 256_000, .flat(1792)), ModelFamily("grok-code", 256_000),
+        ModelFamily("grok-4-1", 2_000_000, .flat(1792)), ModelFamily("grok-4-2", 2_000_000, .flat(1792)),
+        ModelFamily("grok-4-3", 1_000_000), ModelFamily("grok-4$", 256_000, .flat(1792)),
+        ModelFamily("grok-4-0", 256_000, .flat(1792)), ModelFamily("grok-4-", 1_000_000),
+        ModelFamily("grok-code", 256_000),
         // DeepSeek, "Models & pricing"; Mistral, "Models".
-        ModelFamily("deepseek-chat", 131_072), ModelFamily("deepseek-reasoner", 131_072),
+        ModelFamily("deepseek-chat", 163_840), ModelFamily("deepseek-reasoner", 163_840),
         ModelFamily("deepseek-v4", 1_000_000), ModelFamily("mistral-", 262_144),
     ]
 }

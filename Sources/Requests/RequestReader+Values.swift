@@ -14,12 +14,14 @@ extension RequestReader {
         case .free: try free(&json, isMeasured: isMeasured)
         case .text:
             guard json.peek() == .string else { throw wrongType("a text", json) }
-            count(json.decodedByteCount(try json.text()) + 2)
+            // At the top it may become a message of its own.
+            let form = isTop && !name.elementsEqual(promptMember.utf8) ? 8 : 2
+            count(json.decodedByteCount(try json.text()) + form)
         case .read: try measure(&json)
         case .tokens: try tokens(&json)
-        case .inline(let isPicture):
+        case .inline(let kind, let remoteIsPicture):
             guard json.peek() == .string else { throw wrongType("a text", json) }
-            frames[frames.count - 1].inline.append((try json.text(), isPicture))
+            frames[frames.count - 1].inline.append((try json.text(), kind, remoteIsPicture))
         case .mime:
             guard json.peek() == .string else { throw wrongType("a text", json) }
             let text = try json.text()
@@ -48,6 +50,11 @@ extension RequestReader {
         case .bound, .dropped: try json.skip()
         case .choices: reading.choices = try positive(&json, atMost: 128)
         case .calls: reading.maxToolCalls = try positive(&json, atMost: 1024)
+        case .thinking:
+            reading.thinking = max(reading.thinking, try whole(&json, in: 0...(1 << 31)))
+        case .prefix:
+            try setting(nil, nil, &json, isMeasured: isMeasured)
+            count(RequestTable.prefixTokens)
         case .uses: frames[frames.count - 1].uses = try positive(&json, atMost: 1024)
         case .contentTokens: frames[frames.count - 1].contentTokens = try positive(&json, atMost: 1 << 31)
         case .cache:
@@ -73,7 +80,7 @@ extension RequestReader {
     private func accepts(_ rule: RequestTable.Rule, _ kind: JSONScanner.Kind, _ json: JSONScanner) -> Bool {
         switch rule {
         case .text, .inline, .mime, .model, .user: return kind == .string
-        case .setting: return kind != .object
+        case .setting, .prefix: return kind != .object
         case .settings, .object: return kind == .object
         case .list(let inner):
             guard kind == .array else { return false }
@@ -87,7 +94,7 @@ extension RequestReader {
             let first = ahead.peek()
             return first == .number || first == .array
         case .stream, .usage: return kind == .bool
-        case .bound, .choices, .calls, .uses, .contentTokens: return kind == .number
+        case .bound, .choices, .calls, .thinking, .uses, .contentTokens: return kind == .number
         case .free, .read, .window, .cache, .dropped, .refused, .either: return true
         }
     }
@@ -105,6 +112,7 @@ extension RequestReader {
             path.removeLast()
             index += 1
         }
+        if frames.count == 1 { reading.inputs = max(reading.inputs, Int64(index)) }
     }
 
     private mutating func free(_ json: inout JSONScanner, isMeasured: Bool) throws {
@@ -155,11 +163,14 @@ extension RequestReader {
     }
 
     func positive(_ json: inout JSONScanner, atMost maximum: Int64) throws -> Int64 {
-        guard json.peek() == .number else { throw wrongType("a whole number from 1 to \(maximum)", json) }
+        try whole(&json, in: 1...maximum)
+    }
+
+    private func whole(_ json: inout JSONScanner, in range: ClosedRange<Int64>) throws -> Int64 {
+        let wanted = "a whole number from \(range.lowerBound) to \(range.upperBound)"
+        guard json.peek() == .number else { throw wrongType(wanted, json) }
         let text = String(decoding: json.bytes(try json.number()), as: UTF8.self)
-        guard let value = Int64(text), (1...maximum).contains(value) else {
-            throw wrongType("a whole number from 1 to \(maximum)", json)
-        }
+        guard let value = Int64(text), range.contains(value) else { throw wrongType(wanted, json) }
         return value
     }
 
@@ -168,6 +179,7 @@ extension RequestReader {
         try json.enterArray()
         while try json.nextElement() {
             if json.peek() == .array {
+                reading.inputs = reading.inputs.addingClamped(1)
                 try json.enterArray()
                 while try json.nextElement() { try token(&json) }
             } else {
@@ -202,7 +214,7 @@ extension RequestReader {
             reading.fetches = reading.fetches.addingClamped(uses)
             // Each is bounded: the product fits. It does not bound documents in PDF (Anthropic, "Web fetch tool"): any of them may fill the window.
             reading.fetchedTokens = reading.fetchedTokens.addingClamped(uses * tokens)
-            noteUnmeasured(json)
+            noteUnmeasured(json, isPart: false)
         case .calls: reading.calledTools += 1
         case .window: noteUnmeasured(json)
         case .pending: reading.pendingCalls += 1
@@ -212,10 +224,11 @@ extension RequestReader {
         }
     }
 
-    mutating func noteUnmeasured(_ json: JSONScanner) {
+    /// `isPart`: whether it is a part of the prompt, which may be of any kind.
+    mutating func noteUnmeasured(_ json: JSONScanner, isPart: Bool = true) {
         if reading.unmeasured == nil { reading.unmeasured = place(json) }
         reading.unmeasuredParts += 1
-        reading.kinds.insert(.other)
+        if isPart { reading.kinds.insert(.other) }
     }
 
     mutating func count(_ bytes: Int) { reading.textBytes = reading.textBytes.addingClamped(Int64(bytes)) }
@@ -259,21 +272,27 @@ extension RequestReader {
         }
     }
 
-    mutating func measure(_ text: JSONText, _ mime: String?, isPicture: Bool, _ json: JSONScanner) {
+    /// Adds what a file counts, when the object in which it stands has been read.
+    mutating func measure(
+        _ inline: (text: JSONText, kind: PartKind?, remoteIsPicture: Bool), _ mime: String?, _ json: JSONScanner
+    ) {
+        let text = inline.text
         let part: InlinePart
         if text.isEscaped {
-            part = Array(json.decode(text).utf8).withUnsafeBufferPointer { InlinePart($0, declared: mime) }
+            part = Array(json.decode(text).utf8).withUnsafeBufferPointer {
+                InlinePart($0, declared: mime, as: inline.kind)
+            }
         } else {
-            part = InlinePart(json.bytes(text.range), declared: mime)
+            part = InlinePart(json.bytes(text.range), declared: mime, as: inline.kind)
         }
-        switch part.measured(by: figures, remoteIsPicture: isPicture) {
+        switch part.measured(by: figures, remoteIsPicture: inline.remoteIsPicture) {
         case .text(let bytes): count(bytes)
         case .tokens(let tokens, let isAudio):
             reading.mediaTokens = reading.mediaTokens.addingClamped(tokens)
             if isAudio { reading.audioTokens = reading.audioTokens.addingClamped(tokens) }
-        case .unknown: noteUnmeasured(json)
+        case .unknown: noteUnmeasured(json, isPart: false)
         }
-        reading.kinds.formUnion(part.isRemote && isPicture ? [.image] : part.kinds)
+        reading.kinds.formUnion(part.isRemote && inline.remoteIsPicture ? [.image] : part.kinds)
     }
 }
 
@@ -285,7 +304,7 @@ extension RequestTable.Rule {
         case .settings, .object: "an object"
         case .list, .tokens: "an array"
         case .stream, .usage: "true or false"
-        case .bound, .choices, .calls, .uses, .contentTokens: "a whole number"
+        case .bound, .choices, .calls, .thinking, .uses, .contentTokens: "a whole number"
         default: "a simple value"
         }
     }

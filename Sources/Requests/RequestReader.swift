@@ -22,7 +22,7 @@ public struct RequestReader {
     let policy: Policy
     let figures: PartFigures
     /// The member of the request that the route is about.
-    private let promptMember: String
+    let promptMember: String
     /// Where the walk is.
     var path: [Step] = []
     var frames: [Frame] = []
@@ -39,7 +39,7 @@ public struct RequestReader {
         let seenStart: Int
         /// Of names that are not known.
         var others: Set<String> = []
-        var inline: [(text: JSONText, isPicture: Bool)] = []
+        var inline: [(text: JSONText, kind: PartKind?, remoteIsPicture: Bool)] = []
         var mime: String?
         var uses: Int64?
         var contentTokens: Int64?
@@ -165,7 +165,7 @@ public struct RequestReader {
             path.removeLast()
         }
         guard let frame = frames.popLast() else { return }
-        for inline in frame.inline { measure(inline.text, frame.mime, isPicture: inline.isPicture, json) }
+        for inline in frame.inline { measure(inline, frame.mime, json) }
     }
 
     private mutating func members(
@@ -185,7 +185,7 @@ public struct RequestReader {
         }
         seen.removeLast(words)
         guard let frame = frames.popLast() else { return }
-        for inline in frame.inline { measure(inline.text, frame.mime, isPicture: inline.isPicture, json) }
+        for inline in frame.inline { measure(inline, frame.mime, json) }
         if let rule { try finish(rule, frame, json) }
     }
 
@@ -283,8 +283,7 @@ public struct RequestReader {
         if isTop, member.name.elementsEqual("stream_options".utf8) { return try streamOptions(member.rule, &json) }
         if isTop, member.name.elementsEqual("audio".utf8), json.peek() == .object { reading.wantsAudio = true }
         if isTop, member.name.elementsEqual("modalities".utf8) {
-            let range = json.copySkipping()
-            if range.contains("audio") { reading.wantsAudio = true }
+            reading.wantsAudio = reading.wantsAudio || json.namesText("audio")
         }
         if json.peek() == .null {
             let start = json.offset
@@ -308,7 +307,12 @@ public struct RequestReader {
             return
         }
         // What the model reads at the top counts as its value alone, as do settings within what it reads.
+        let before = reading.textBytes
         try apply(member.rule, &json, isMeasured: isMeasured, isTop: isTop, name: member.name)
+        // `inputs` and `texts` are other names of an embedding's input.
+        if isTop, [promptMember, "inputs", "texts"].contains(where: { member.name.elementsEqual($0.utf8) }) {
+            reading.inputBytes = reading.inputBytes.addingClamped(reading.textBytes - before)
+        }
     }
 
     private mutating func streamOptions(_ rule: RequestTable.Rule, _ json: inout JSONScanner) throws {
@@ -382,11 +386,11 @@ extension JSONScanner {
 
     fileprivate func offsetBehindComma() -> Int { positionAhead() + 1 }
 
-    /// The next value as it is written; nothing is consumed.
-    func copySkipping() -> String {
+    /// Whether the next value is a text, or an array in which it is; nothing is consumed.
+    func namesText(_ wanted: String) -> Bool {
         var ahead = self
-        guard let range = try? ahead.skip() else { return "" }
-        return String(decoding: bytes(range), as: UTF8.self)
+        guard let range = try? ahead.skip(), let value = try? JSONValue(Array(bytes(range))) else { return false }
+        return value.string == wanted || value.array?.contains { $0.string == wanted } == true
     }
 }
 

@@ -23,6 +23,11 @@ public struct RequestReading: Sendable {
     /// The bound of the calls of the provider's tools, and how many tools are bounded by it.
     public var maxToolCalls: Int64?
     public var calledTools: Int64 = 0
+    /// What may be thought beyond the bound of the output, in tokens of each choice.
+    public var thinking: Int64 = 0
+    /// Of an embedding: how many inputs there are, and the bytes of all of them.
+    public var inputs: Int64 = 0
+    public var inputBytes: Int64 = 0
     /// Web searches that may be made, where each tool has a bound of its own.
     public var searches: Int64 = 0
     /// How often the provider may fetch a document, and the tokens that this may bring.

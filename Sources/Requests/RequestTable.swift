@@ -3,6 +3,9 @@
 /// A closed world: what is not in the table is refused before anything is held (or measured as prompt, where the operator has chosen so for a
 /// provider). The tables are data, in a notation of their own (``init(_:)``), so that they can be read beside the provider's reference.
 public struct RequestTable: Sendable {
+    /// What a text counts that a provider puts in front of an input: instructions of embedding models are a sentence or two.
+    static let prefixTokens = 64
+
     /// What a value is.
     indirect enum Rule: Sendable {
         /// Costs nothing: a scalar or an array of such; with `values` only these.
@@ -18,8 +21,9 @@ public struct RequestTable: Sendable {
         /// Token ids that the model reads: an array of whole numbers, or of such arrays.
         case tokens
         /// A file in Base64, as a data URL, or where it is. A remote one is a picture, or of unknown size.
-        case inline(isPicture: Bool)
-        /// The declared type of the ``inline(isPicture:)`` beside it.
+        /// `as`: what alone may stand there, if that is so.
+        case inline(as: PartKind?, remoteIsPicture: Bool)
+        /// The declared type of the ``inline(as:remoteIsPicture:)`` beside it.
         case mime
         /// Of unknown size: it may fill the model's context window.
         case window
@@ -30,6 +34,10 @@ public struct RequestTable: Sendable {
         case choices
         /// Bounds the calls of the provider's tools.
         case calls
+        /// What may be thought beyond the bound of the output.
+        case thinking
+        /// Names a text that the provider puts in front of every input.
+        case prefix
         /// Bounds the uses of the tool that it stands in, and the tokens that each brings.
         case uses, contentTokens
         /// Asks for the prompt to be written to a cache, which has a price.
@@ -165,7 +173,7 @@ public struct RequestTable: Sendable {
     ///       = function           refused — functions are called tools now
     ///
     /// What a member is: `setting`, `setting a | b` (only these), `setting of NAME` (an object that is not read), `free`; `text`, `read`, `tokens`,
-    /// `inline`, `inline picture`, `mime`, `window`; `NAME`, `list of …`; `model`, `stream`, `usage`, `user`, `bound`, `choices`, `calls`,
+    /// `inline`, `inline image`, `inline picture` (also where it is elsewhere), `inline sound`, `mime`, `window`; `NAME`, `list of …`; `model`, `stream`, `usage`, `user`, `bound`, `choices`, `calls`,
     /// `uses`, `content_tokens`, `cache`; `dropped`, `refused — why`. Alternatives by the JSON type are joined by `or`. What a variant may
     /// be: `priced search`, `priced search N` (so often where nothing is said), `priced calls`, `priced fetch`, `window`, `pending`, `result`, `adds N`, `refused — why`.
     ///

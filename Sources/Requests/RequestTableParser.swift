@@ -177,8 +177,10 @@ struct RequestTableParser {
         case "text": return .text
         case "read": return .read
         case "tokens": return .tokens
-        case "inline": return .inline(isPicture: false)
-        case "inline picture": return .inline(isPicture: true)
+        case "inline": return .inline(as: nil, remoteIsPicture: false)
+        case "inline image": return .inline(as: .image, remoteIsPicture: false)
+        case "inline picture": return .inline(as: .image, remoteIsPicture: true)
+        case "inline sound": return .inline(as: .audio, remoteIsPicture: false)
         case "mime": return .mime
         case "window": return .window
         case "model": return .model
@@ -188,6 +190,8 @@ struct RequestTableParser {
         case "bound": return .bound
         case "choices": return .choices
         case "calls": return .calls
+        case "thinking": return .thinking
+        case "prefix": return .prefix
         case "uses": return .uses
         case "content_tokens": return .contentTokens
         case "cache": return .cache

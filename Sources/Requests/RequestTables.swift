@@ -4,7 +4,7 @@ import CRequestTables
 public enum RequestTables {
     /// Chat completions at OpenAI, and at providers that speak its API.
     public static let openAIChat = table("openai-chat")
-    public static let compatibleChat = table("openai-chat", "compatible-chat")
+    public static let compatibleChat = table("elsewhere", "openai-chat", "compatible-chat")
     public static let azureChat = table("openai-chat", "azure-chat")
     public static let xaiChat = table("xai-chat")
     public static let geminiOpenAIChat = table("gemini-openai-chat")
@@ -13,8 +13,9 @@ public enum RequestTables {
     public static let geminiChat = table("gemini-chat")
     /// Anthropic's messages.
     public static let messages = table("anthropic-messages")
-    /// OpenAI's responses, and xAI's.
+    /// OpenAI's responses, those of providers that speak its API, and xAI's.
     public static let openAIResponses = table("openai-responses")
+    public static let compatibleResponses = table("elsewhere", "openai-responses", "responses-compatible")
     public static let xaiResponses = table("xai-responses")
     /// Embeddings at OpenAI, and elsewhere.
     public static let embeddings = table("embeddings")
@@ -26,7 +27,7 @@ public enum RequestTables {
             ("openai-chat", openAIChat), ("compatible-chat", compatibleChat), ("azure-chat", azureChat),
             ("xai-chat", xaiChat), ("gemini-openai-chat", geminiOpenAIChat), ("anthropic-chat", anthropicChat),
             ("gemini-chat", geminiChat), ("anthropic-messages", messages), ("openai-responses", openAIResponses),
-            ("xai-responses", xaiResponses), ("embeddings", embeddings),
+            ("responses-compatible", compatibleResponses), ("xai-responses", xaiResponses), ("embeddings", embeddings),
             ("embeddings-compatible", compatibleEmbeddings),
         ]
     }

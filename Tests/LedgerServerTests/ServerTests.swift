@@ -141,9 +141,11 @@ struct ModelRequestTests {
             ),
             (#"{"type":"image_url","image_url":{"url":"data:video/mp4;base64,AAAAIGZ0eXBpc29t"}}"#, nil),
             (#"{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAAIGZ0eXBpc29t"}}"#, nil),
-            (#"{"type":"image_url","image_url":{"url":"data:text/plain;base64,AAAA"}}"#, 0),
+            (#"{"type":"image_url","image_url":{"url":"data:text/plain;base64,AAAA"}}"#, 1445),
+            (#"{"type":"file","file":{"file_data":"data:text/plain;base64,AAAA"}}"#, 0),
             (#"{"type":"image_url","image_url":{"url":"data:application/pdf;base64,JVBERi0xLjc="}}"#, nil),
-            (#"{"type":"input_audio","input_audio":{"data":"AAAA","format":"mp3"}}"#, 32),
+            (#"{"type":"input_audio","input_audio":{"data":"AAAA","format":"mp3"}}"#, nil),
+            (#"{"type":"input_audio","input_audio":{"data":"//MYxAAA","format":"mp3"}}"#, 32),
             (#"{"type":"input_audio","input_audio":{"data":"AAAAIGZ0eXBpc29t","format":"wav"}}"#, nil),
             (#"{"type":"input_file","file_id":"abc"}"#, nil),
             (#"{"type":"video_url","video_url":{"url":"https://x/v.mp4"}}"#, nil),
@@ -168,7 +170,10 @@ struct ModelRequestTests {
         let body = #"{"model":"a:b","messages":[{"role":"user","content":"\#(text)"}]}"#
         #expect(try Self.read(body).size.tokenBound > 300_000)
         #expect(try Self.read(body, window: 128_000).size.tokenBound == 128_000)
-        #expect(try Self.read(body, model: "claude-3-5-sonnet").size.tokenBound == 200_000)
+        // What a name stands for is certain at its maker only.
+        #expect(try Self.read(body, model: "gpt-4o").size.tokenBound > 300_000)
+        let maker = "kind: openai, api_base: \"https://eu.api.openai.com/v1\""
+        #expect(try Self.read(body, to: maker, model: "gpt-4o").size.tokenBound == 128_000)
     }
 
     @Test("what a client leaves to us is dropped, wherever it stands, and told")

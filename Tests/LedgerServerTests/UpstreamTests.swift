@@ -470,11 +470,11 @@ struct ProviderConfigurationTests {
             """
         let read = try ServerConfiguration(yaml: yaml, environment: [:])
         let own = read.settings(of: try #require(ModelKey("xai:grok-3")))
-        let figures = own.figures(of: "grok-3")
+        let figures = own.figures(of: "grok-3", isMaker: false)
         #expect(figures.imageTokens == 100 && figures.searchTokens == 9 && figures.contextTokens == 1000)
         #expect(own.refusedParts == [.audio, .document])
-        #expect(read.defaultModel.figures(of: "grok-3").contextTokens == 131_072)
-        #expect(read.defaultModel.figures(of: "mine").contextTokens == nil)
+        #expect(read.defaultModel.figures(of: "grok-3", isMaker: false).contextTokens == 131_072)
+        #expect(read.defaultModel.figures(of: "mine", isMaker: false).contextTokens == nil)
         for wrong in ["refuse_parts: [text]", "refuse_parts: [pictures]", "context_tokens: 0"] {
             #expect(throws: ConfigurationError.self) {
                 try ServerConfiguration(

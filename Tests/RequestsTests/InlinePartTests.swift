@@ -108,23 +108,50 @@ struct InlinePartTests {
                 InlinePart($0, declared: declared).measured(by: figures, remoteIsPicture: true)
             }
         }
-        let asPicture: Int64 = 572 * 22 + 80
+        // As a model of a name that nobody knows bills it, which may be any: eight tiles at the dearest.
+        let asPicture: Int64 = 2833 + 4 * 5667
         #expect(measured("image/png", beside: nil) == .tokens(asPicture, isAudio: false))
         #expect(measured("text/plain", beside: nil) == .tokens(asPicture, isAudio: false))
-        #expect(measured("image/png", beside: "wav") == .tokens(asPicture, isAudio: true))
+        #expect(measured("image/png", beside: "wav") == .unknown)
         #expect(measured("image/png", beside: "application/pdf") == .tokens(70_000, isAudio: false))
         #expect(measured("image/png", beside: "video/mp4") == .unknown)
+        // A part that is a picture by its place is one, whatever it is called: its decoder may see what this one does not.
+        let behind = Array("data:text/plain;base64,=\(picture)".utf8)
+        let part = behind.withUnsafeBufferPointer { InlinePart($0, declared: nil, as: .image) }
+        #expect(part.kinds == [.text, .image] && part.measured(by: figures, remoteIsPicture: false) == .unknown)
         let small = Array("data:image/png,\(String(repeating: "a", count: 9000))".utf8)
         let text = small.withUnsafeBufferPointer { InlinePart($0, declared: "text/plain") }
         #expect(text.measured(by: PartFigures(model: "mine", imageTokens: 9), remoteIsPicture: false) == .text(9000))
     }
+
+    /// The head of a frame of 8 kbit/s.
+    private static let layerIII: [UInt8] = [0xFF, 0xE3, 0x18, 0xC4]
 
     private static let sounds: [(name: String, bytes: [UInt8], seconds: Int64?)] = [
         ("plain samples", wave(rate: 8000, channels: 1, bits: 8, seconds: 7), 8),
         ("two channels", wave(rate: 1000, channels: 2, bits: 16, seconds: 3), 4),
         ("a format that is packed", wave(rate: 8000, channels: 1, bits: 8, seconds: 1, format: 17), nil),
         ("a rate of nothing", wave(rate: 0, channels: 1, bits: 8, seconds: 0), nil),
-        ("MPEG", text("ID3") + [UInt8](repeating: 0, count: 4997), 6),
+        (
+            "the largest figures that a header can hold",
+            text("RIFF") + little(36, 4) + text("WAVEfmt ") + little(16, 4) + little(1, 2) + little(0xFFFF, 2)
+                + little(0xFFFF_FFFF, 4) + little(0, 6) + little(0xFFFF, 2) + text("data") + little(0, 4), 1
+        ),
+        ("MPEG", layerIII + [UInt8](repeating: 0, count: 4996), 6),
+        (
+            "MPEG behind a tag",
+            text("ID3") + [4, 0, 0, 0, 0, 1, 0] + [UInt8](repeating: 1, count: 128) + layerIII
+                + [UInt8](repeating: 0, count: 2862), 4
+        ),
+        // What is behind the tag decides, and silence takes next to nothing in these.
+        (
+            "FLAC behind a tag",
+            text("ID3") + [4, 0, 0, 0, 0, 0, 2] + [1, 1] + text("fLaC") + [UInt8](repeating: 0, count: 400), nil
+        ),
+        ("FLAC", text("fLaC") + [UInt8](repeating: 0, count: 400), nil),
+        ("Ogg", text("OggS") + [UInt8](repeating: 0, count: 400), nil),
+        ("AIFF", text("FORM") + [UInt8](repeating: 0, count: 400), nil),
+        ("MPEG of no bit rate that is known", [0xFF, 0xFB, 0x00, 0x00] + [UInt8](repeating: 0, count: 400), nil),
     ]
 
     @Test("sound lasts as long as its header says, or as its bytes can at most", arguments: sounds.map(\.name))
@@ -145,7 +172,8 @@ struct InlinePartTests {
             ("claude-opus-4-7", 2000, 1500, 3888, 4900), ("gemini-2.5-pro", 384, 384, 258, 258),
             ("gemini-2.5-flash", 768, 768, 258, 1032), ("gemini-2.5-flash", 3000, 300, 258, 6192),
             ("gemini-3-pro", 9, 9, 1120, 2240),
-            ("grok-3", 4000, 4000, 1792, 1792), ("mine", 140, 140, 100, 180),
+            ("grok-3", 4000, 4000, 1792, 1792), ("mine", 140, 140, 8500, 8500),
+            ("ft:gpt-4o-mini-2024-07-18:acme::abc", 64, 64, 8500, 8500), ("grok-4.3", 32, 32, 512, 8500),
         ] as [(String, Int, Int, Int64, Int64)])
     func pictures(model: String, width: Int, height: Int, published: Int64, most: Int64) throws {
         let figures = PartFigures(model: model)
@@ -160,7 +188,9 @@ struct InlinePartTests {
             ("gemini-2.5-pro", 1_048_576), ("models/gemini-2.5-flash-image-preview", 65_536), ("grok-3-mini", 131_072),
             ("claude-haiku-4-5-20251001", 200_000), ("GPT-4o-2024-08-06", 128_000), ("gpt-4.1", 1_047_576),
             ("mine", nil),
-            ("text-embedding-3-small", nil), ("my-gpt-4o", nil),
+            ("text-embedding-3-small", nil), ("my-gpt-4o", nil), ("anthropic/claude-opus-4.6", 1_000_000),
+            ("x-ai/grok-4.1-fast", 2_000_000), ("gpt-4-1106-preview", 128_000), ("gpt-4", 8192), ("gpt-4-0613", 8192),
+            ("claude-3.5-haiku", 200_000), ("grok-4-0709", 256_000), ("ft:gpt-4o:acme", 128_000),
         ] as [(String, Int64?)] {
             #expect(PartFigures(model: model).contextTokens == window, "\(model)")
         }

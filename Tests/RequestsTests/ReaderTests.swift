@@ -264,7 +264,7 @@ private struct RandomRequest {
         let words = ["hi", "世界", "é\"\\", "", String(repeating: "long ", count: 40)]
         switch rule {
         case .setting(let values?, _): write(values.randomElement(using: &random) ?? "x", into: &json)
-        case .setting, .free, .cache, .dropped, .refused: json.value(Int64.random(in: 0...9, using: &random))
+        case .setting, .prefix, .free, .cache, .dropped, .refused: json.value(Int64.random(in: 0...9, using: &random))
         case .settings(let index), .object(let index):
             if depth < 8 { write(index, depth: depth + 1, into: &json, &random) } else { json.null() }
         case .text, .model, .user, .window, .mime: json.value(words.randomElement(using: &random) ?? "")
@@ -281,7 +281,8 @@ private struct RandomRequest {
             ]
             json.value(files.randomElement(using: &random) ?? "")
         case .stream, .usage: json.value(Bool.random(using: &random))
-        case .bound, .choices, .calls, .uses, .contentTokens: json.value(Int64.random(in: 1...100, using: &random))
+        case .bound, .choices, .calls, .thinking, .uses, .contentTokens:
+            json.value(Int64.random(in: 1...100, using: &random))
         case .list(let inner):
             json.beginArray()
             for _ in 0..<Int.random(in: 0...3, using: &random) where depth < 8 {

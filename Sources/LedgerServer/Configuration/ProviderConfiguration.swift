@@ -36,6 +36,8 @@ struct ProviderConfiguration: Sendable {
     let allowedMembers: Set<String>
     /// Whether it is the maker of its API itself, and not somebody who speaks it.
     private let isMaker: Bool
+    /// Whether it makes the models that it offers, so that their names are not somebody else's.
+    let isMakerOfModels: Bool
 
     /// Where well-known providers are.
     private static let knownBases = [
@@ -55,6 +57,21 @@ struct ProviderConfiguration: Sendable {
         "moonshot": "https://api.moonshot.ai/v1",
         "cohere": "https://api.cohere.ai/compatibility/v1",
     ]
+
+    /// Their hosts, and others that they have for a region or under another name.
+    private static let knownHosts =
+        knownBases.values.compactMap { URL(string: $0)?.host } + [
+            "api.together.ai", "api.moonshot.cn", "api.cohere.com", "deepinfra.com", "integrate.api.nvidia.com",
+            "dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com", "open.bigmodel.cn", "api.z.ai", "api.minimax.io",
+            "api.siliconflow.com", "api.siliconflow.cn", "api.studio.nebius.com", "router.huggingface.co",
+            "models.github.ai", "api.novita.ai", "api.hyperbolic.xyz", "ark.cn-beijing.volces.com",
+        ]
+
+    /// Whether a URL is at a host, or at one below it.
+    private static func isAt(_ hosts: [String], _ base: String?) -> Bool {
+        guard let host = base.flatMap({ URL(string: $0) })?.host?.lowercased() else { return false }
+        return hosts.contains { host == $0 || host.hasSuffix("." + $0) }
+    }
 
     /// The one member by which well-known providers let the output be bounded.
     private static let knownBounds = [
@@ -104,7 +121,7 @@ struct ProviderConfiguration: Sendable {
         }
         apiBase = base
         apiKey = key ?? ""
-        let isOpenAI = kind == .openai && base.map { $0.hasPrefix("https://api.openai.com/") } == true
+        let isOpenAI = kind == .openai && Self.isAt(["api.openai.com"], base)
         maxTokensField =
             try section.choice("max_tokens_field", ["max_tokens", "max_completion_tokens"])
             ?? Self.knownBounds[kind == .azure ? "azure" : isOpenAI ? "openai" : name]
@@ -119,8 +136,10 @@ struct ProviderConfiguration: Sendable {
         isMaker = kind != .demo && (kind != .openai || isOpenAI)
         let unknown = try section.choice("unknown_members", ["refuse", "pass"])
         // One's own machine may know what nobody has told us of; a well-known provider is as its reference says.
-        let isKnown = base.map { Self.knownBases.values.contains($0) } ?? false
-        let isOwn = kind == .demo || (kind == .openai && !isMaker && !isKnown)
+        let isOwn = kind == .demo || (kind == .openai && !isMaker && !Self.isAt(Self.knownHosts, base))
+        isMakerOfModels =
+            isOpenAI || [.xai, .anthropic, .gemini, .geminiOpenAI].contains(kind)
+            || Self.isAt(["api.deepseek.com", "api.mistral.ai"], base)
         passesUnknownMembers = unknown.map { $0 == "pass" } ?? isOwn
         allowedMembers = Set(try section.texts("allow") ?? [])
         guard allowedMembers.allSatisfy({ !$0.isEmpty && $0.utf8.count <= 255 }), !allowedMembers.contains("model")
@@ -154,7 +173,7 @@ struct ProviderConfiguration: Sendable {
             case (.chat, .openai), (.chat, .demo): isMaker ? RequestTables.openAIChat : RequestTables.compatibleChat
             case (.messages, _): RequestTables.messages
             case (.responses, .xai): RequestTables.xaiResponses
-            case (.responses, _): RequestTables.openAIResponses
+            case (.responses, _): isMaker ? RequestTables.openAIResponses : RequestTables.compatibleResponses
             case (.embeddings, .openai) where isMaker, (.embeddings, .azure): RequestTables.embeddings
             case (.embeddings, _): RequestTables.compatibleEmbeddings
             }

@@ -103,15 +103,18 @@ struct ModelConfiguration: Sendable {
     var fileTokens: Int?
     /// `search_tokens`: what one web search may add to a prompt.
     var searchTokens = 20_000
+    /// `reasoning_tokens`: what it may think beyond the bound of the output, where its provider does not count that in.
+    var reasoningTokens = 0
     /// `refuse_parts`: kinds of parts that are not sent to it.
     var refusedParts: Set<PartKind> = []
     /// `fallbacks`: the models that answer in its place, in this order, where its provider does not.
     var fallbacks: [ModelKey] = []
 
     /// What parts of a prompt count at most, for a model of that name.
-    func figures(of model: String) -> PartFigures {
+    func figures(of model: String, isMaker: Bool) -> PartFigures {
         PartFigures(
-            model: model, contextTokens: contextTokens.map(Int64.init), imageTokens: imageTokens.map(Int64.init),
+            model: model, isMaker: isMaker, contextTokens: contextTokens.map(Int64.init),
+            imageTokens: imageTokens.map(Int64.init),
             audioTokens: audioTokens.map(Int64.init), fileTokens: fileTokens.map(Int64.init),
             searchTokens: Int64(searchTokens))
     }
@@ -318,6 +321,8 @@ struct ServerConfiguration: Sendable {
                 settings.fileTokens = try entry.integer("file_tokens", in: 0...10_000_000) ?? settings.fileTokens
                 settings.searchTokens =
                     try entry.integer("search_tokens", in: 0...10_000_000) ?? settings.searchTokens
+                settings.reasoningTokens =
+                    try entry.integer("reasoning_tokens", in: 0...10_000_000) ?? settings.reasoningTokens
                 for fallback in try entry.texts("fallbacks") ?? [] {
                     guard let other = ModelKey(fallback), other != model, providers[other.provider] != nil,
                         !settings.fallbacks.contains(other), settings.fallbacks.count < 8

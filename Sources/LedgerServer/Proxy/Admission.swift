@@ -32,6 +32,10 @@ final class Admission: Sendable {
                     first.body, endpoint: first.endpoint, for: provider, settings, model: candidate.model.model)
             }
         let wanted = request.endpoint == .embeddings ? 0 : request.maxTokens ?? Int64(settings.defaultMaxOutputTokens)
+        // Held beside it, and nothing that a provider is told.
+        let beyond =
+            request.endpoint == .embeddings
+            ? 0 : request.thinking.addingClamped(Int64(settings.reasoningTokens))
         let prepare: @Sendable (Int64) throws -> UpstreamCall = { bound in
             try UpstreamCall(
                 request, to: provider, model: candidate.model.model, outputBound: bound, id: id, headers: terms.headers)
@@ -43,8 +47,9 @@ final class Admission: Sendable {
             origin: RequestOrigin(
                 model: candidate.model.description, keyID: terms.keyID, endpoint: request.endpoint.path),
             promptBound: request.size.tokenBound,
-            outputPerChoice: wanted, choices: request.choices,
-            shrinkTo: request.maxTokens == nil ? call.leastOutput : nil, searchBound: request.searchBound,
+            outputPerChoice: min(wanted.addingClamped(beyond), Usage.maximumTokens), choices: request.choices,
+            shrinkTo: request.maxTokens == nil ? call.leastOutput.addingClamped(beyond) : nil,
+            searchBound: request.searchBound,
             audioBound: request.audioBound, audioOutput: request.mayBeAudio,
             writesCache: request.writesCache, allowUnpriced: configuration.allowUnpriced)
         let receipt = try await writer.admit(hold, account: terms.account, key: terms.requestKey)
@@ -54,8 +59,8 @@ final class Admission: Sendable {
         let attempt = Attempt(
             upstream: candidate.upstream, hold: placed, format: call.format, prompt: request.size,
             dropped: request.dropped)
-        let bound = placed.outputBound / max(1, request.choices)
-        guard bound != wanted else { return (attempt, call) }
+        let bound = placed.outputBound / max(1, request.choices) - beyond
+        guard placed.outputBound < placed.wantedOutput else { return (attempt, call) }
         do {
             // It has shrunk to what the balance covers, and no further than what can be translated.
             return (attempt, try await EventLoopTaskExecutor.offLoop(size) { try prepare(bound) })

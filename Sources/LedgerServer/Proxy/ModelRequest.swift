@@ -33,7 +33,9 @@ struct ModelRequest {
     var maxTokens: Int64? { reading.bounds.map(\.value).max() }
     var choices: Int64 { reading.choices }
     /// Whether it may write its prompt to a cache.
-    var writesCache: Bool { reading.writesCache }
+    let writesCache: Bool
+    /// What may be thought beyond the bound of the output, for each choice, as far as the request says it.
+    var thinking: Int64 { reading.thinking }
 
     /// The places that are not sent on, for the client to know.
     var dropped: String? {
@@ -53,7 +55,7 @@ struct ModelRequest {
         guard String(validating: body, as: UTF8.self) != nil else {
             throw GatewayError(.badRequest, "invalid_utf8", "The request body is not valid UTF-8")
         }
-        let figures = settings.figures(of: name)
+        let figures = settings.figures(of: name, isMaker: provider.isMakerOfModels)
         var reader = RequestReader(
             try provider.table(for: endpoint),
             policy: RequestReader.Policy(
@@ -85,7 +87,8 @@ struct ModelRequest {
             throw Self.missing("max_tool_calls", " with tools that the provider runs")
         }
         // What is not known may be anything that is refused.
-        if let part = reading.kinds.intersection(settings.refusedParts).map(\.rawValue).min() {
+        let refused = settings.refusedParts.isEmpty ? [] : settings.refusedParts.union([.other])
+        if let part = reading.kinds.intersection(refused).map(\.rawValue).min() {
             throw GatewayError(
                 .badRequest, "not_offered",
                 "The model '\(model.cut(toBytes: 255))' is not offered with parts of the kind '\(part)'",
@@ -100,6 +103,7 @@ struct ModelRequest {
         self.model = model
         self.modelRange = modelRange
         self.reading = reading
+        writesCache = reading.writesCache || figures.writesCache
         let bounds = PromptBounds(
             reading, endpoint, figures, added: UpstreamCall.addedPrompt(hasTools: reading.hasTools, provider.kind))
         size = bounds.size
@@ -229,10 +233,14 @@ private struct PromptBounds {
         let form: Int64 = endpoint == .responses ? 64 : 0
         let own = added.addingClamped(reading.addedTokens).addingClamped(form)
         let known = reading.textBytes.addingClamped(media).addingClamped(own)
-        var once = isUnknown ? window ?? .max : min(known, window ?? .max)
+        // A window by a name that may be somebody else's bounds only what cannot be measured.
+        let limit = figures.isWindowCertain ? window ?? .max : .max
+        var once = isUnknown ? max(window ?? .max, min(known, limit)) : min(known, limit)
         // Each input of an embedding has a window of its own.
         if endpoint == .embeddings {
-            let texts = reading.textBytes.addingClamped(reading.mediaTokens).addingClamped(own)
+            // What stands beside the inputs may come in front of each.
+            let beside = max(0, reading.textBytes - reading.inputBytes).multipliedClamped(max(1, reading.inputs))
+            let texts = reading.inputBytes.addingClamped(beside).addingClamped(reading.mediaTokens).addingClamped(own)
             once = texts.addingClamped(reading.unmeasuredParts.multipliedClamped(window ?? 0))
         }
         var total = once
@@ -243,7 +251,7 @@ private struct PromptBounds {
             calls = 0
             searches = reading.searches
             if searches > 0 {
-                total = min(once.addingClamped(searches.multipliedClamped(figures.searchTokens)), window ?? .max)
+                total = min(once.addingClamped(searches.multipliedClamped(figures.searchTokens)), max(limit, once))
             }
         case .messages:
             // A call of an earlier answer that has no result yet is made by this request.
@@ -260,12 +268,12 @@ private struct PromptBounds {
             let bound = once.multipliedClamped(passes)
                 .addingClamped(found.multipliedClamped(figures.searchTokens))
                 .addingClamped(reading.fetchedTokens.multipliedClamped(passes))
-            total = min(bound, (window ?? .max).multipliedClamped(passes))
+            total = min(bound, max(limit, once).multipliedClamped(passes))
         }
         size = PromptSize(
             textBytes: reading.textBytes, mediaTokens: media,
-            toolTokens: max(0, total - min(known, endpoint == .embeddings ? .max : window ?? .max)), addedTokens: own,
-            window: endpoint == .embeddings ? nil : window)
+            toolTokens: max(0, total - min(known, endpoint == .embeddings ? .max : limit)), addedTokens: own,
+            window: endpoint == .embeddings || limit == .max ? nil : limit)
         audio =
             isUnknown
             ? size.tokenBound : min(size.tokenBound, reading.audioTokens.multipliedClamped(calls.addingClamped(1)))

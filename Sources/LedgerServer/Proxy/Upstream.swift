@@ -33,7 +33,7 @@ final class Upstream: Sendable {
         do {
             let response = try await execute(call, isStream: isStream)
             headCame()
-            guard response.status.code == 200 else {
+            guard (200..<300).contains(response.status.code) else {
                 let body = try? await response.body.collect(upTo: UpstreamFailure.maximumErrorBytes)
                 let failure = UpstreamFailure.refused(
                     response, body: body.map { Array($0.readableBytesView) } ?? [], secret: configuration.apiKey)

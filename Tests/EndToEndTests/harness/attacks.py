@@ -266,6 +266,29 @@ invalid_value tools[0].max_uses "tools":[{"type":"web_search_20250305","name":"w
 invalid_value tools[0].max_uses "tools":[{"type":"web_search_20250305","name":"web_search","max_uses":100000}]
 invalid_value tools[0].max_uses "tools":[{"type":"web_search_20250305","name":"web_search","max_uses":"5"}]
 """,
+    "responses-compatible": r"""
+not_offered models "input":"hi","models":["dear"],"route":"fallback"
+not_offered fallbacks "input":"hi","fallbacks":["dear"]
+not_offered provider "input":"hi","provider":{"order":["dear"]}
+not_offered plugins "input":"hi","plugins":[{"id":"web"}]
+not_offered extra_body "input":"hi","extra_body":{"n":5}
+not_offered speed "input":"hi","speed":"fast"
+not_offered n "input":"hi","n":5
+not_offered max_tokens "input":"hi","max_tokens":100000
+not_offered search_parameters "input":"hi","search_parameters":{"mode":"on"}
+not_offered enable_search "input":"hi","enable_search":true
+not_offered api_base "input":"hi","api_base":"http://evil.example"
+not_offered api_key "input":"hi","api_key":"x"
+not_offered mock_response "input":"hi","mock_response":"x"
+not_offered num_retries "input":"hi","num_retries":9
+not_offered webSearch "input":"hi","webSearch":true
+not_offered tools[0].type "input":"hi","tools":[{"type":"browser_search"}]
+not_offered tools[0].type "input":"hi","tools":[{"type":"x_search"}]
+not_offered tools[0].type "input":"hi","tools":[{"type":"openrouter:web_search"}]
+not_offered input[0].type "input":[{"type":"item_reference","id":"msg_0123"}]
+not_offered previous_response_id "input":"hi","previous_response_id":"resp_1"
+not_offered background "input":"hi","background":true
+""",
     "openai-responses": r"""
 not_offered input[0].id "input":[{"id":"msg_0123"}]
 not_offered input[0].id "input":[{"type":null,"id":"rs_0123"}]

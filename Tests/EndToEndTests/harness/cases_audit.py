@@ -345,10 +345,15 @@ async def usage_equals(world: World, user: str, events: list[dict]) -> None:
         world.check.equal(row["status"], "success" if charged else "error", "status")
         world.check.equal(f"{row['provider']}:{row['model']}", data["model"], "model")
         found = (row["prompt_tokens"], row["completion_tokens"], Decimal(str(row["cost"])).scaleb(12))
-        tokens = (data["prompt_tokens"], data["completion_tokens"], Decimal(int(data["cost_pico_usd"]))) if charged else (0, 0, 0)
+        tokens = (data["prompt_tokens"], data["completion_tokens"], Decimal(charged_pico_usd(data))) if charged else (0, 0, 0)
         world.check.equal(found, tokens, "tokens and cost in pico-USD")
         stamp = datetime.datetime.fromisoformat(row["timestamp"])
         world.check.equal(stamp, datetime.datetime.fromisoformat(event["recorded_at"]), "timestamp")
+
+
+def charged_pico_usd(data: dict) -> int:
+    """What of a request's cost was charged: where it was more than was held, what the charge buys."""
+    return int(data["credits"]) * 10**9 // int(data["micro_credits_per_usd"]) if int(data["excess"]) > 0 else int(data["cost_pico_usd"])
 
 
 def days(world: World, events: list[dict]) -> None:
@@ -363,8 +368,8 @@ def days(world: World, events: list[dict]) -> None:
             sums = expected.setdefault((event["account"], day, data["model"]), [0] * 6)
             sums[0 if charged else 1] += 1
             if charged:
-                for at, name in enumerate(("prompt_tokens", "completion_tokens", "cost_pico_usd", "credits"), 2):
-                    sums[at] += int(data[name])
+                for at, value in enumerate((data["prompt_tokens"], data["completion_tokens"], charged_pico_usd(data), data["credits"]), 2):
+                    sums[at] += int(value)
         connection = sqlite3.connect(f"file:{world.gateway.database}?mode=ro", uri=True)
         rows = connection.execute("SELECT account, day, model, requests, errors, prompt_tokens, completion_tokens, "
                                   "cost_pico_usd, credits FROM usage_days").fetchall()

@@ -20,7 +20,7 @@ DOORS = {
     "unknown-chat": [("closed", "chat"), ("azure", "chat"), ("xai", "chat")],
     "xai-chat": [("xai", "chat")], "gemini-openai-chat": [("gemo", "chat")], "anthropic-chat": [("ant", "chat")],
     "gemini-chat": [("gem", "chat")], "anthropic-messages": [("ant", "messages")],
-    "openai-responses": [("maker", "responses"), ("azure", "responses")], "xai-responses": [("xai", "responses")],
+    "openai-responses": [("maker", "responses"), ("azure", "responses")], "responses-compatible": [("own", "responses")], "xai-responses": [("xai", "responses")],
     "embeddings": [("maker", "embeddings"), ("azure", "embeddings")],
     "embeddings-compatible": [("own", "embeddings"), ("closed", "embeddings"), ("xai", "embeddings")],
 }
@@ -246,10 +246,10 @@ async def refused_kinds(here: ClosedWorld, key: str) -> None:
                 with here.check.about("refuse_parts", provider, kind, part[:80]):
                     await refused(here, key, "chat", request(f"{provider}:text-only", "chat", user(part)), "not_offered", "messages")
                     model = f"{provider}:no-pictures"
-                    # Of what is elsewhere, the kind is not known: a member that takes nothing but pictures has one.
-                    if kind == "image" and not (provider == "own" and "https:" in part):
+                    # What is of no known kind may be a picture, and so may what stands in the place of one.
+                    if kind in ("image", "video", "other"):
                         await refused(here, key, "chat", request(model, "chat", user(part)), "not_offered", "messages")
-                    elif kind != "image":
+                    else:
                         here.check.equal((await here.ask(key, "chat", request(model, "chat", user(part)))).status, 200, "status")
         with here.check.about("refuse_parts", provider, "a text as a file"):
             text = '{"type":"file","file":{"file_data":"data:text/plain;base64,aGVsbG8gd29ybGQ="}}'

@@ -59,7 +59,7 @@ DOORS = [
     door("azure-chat", "azure", "chat", "max_completion_tokens"), door("xai-chat", "xai", "chat", *BOTH),
     door("gemini-openai-chat", "gemo", "chat", *BOTH), door("anthropic-chat", "ant", "chat", "max_tokens", sent="anthropic-messages"),
     door("gemini-chat", "gem", "chat", "maxOutputTokens", sent="gemini"), door("anthropic-messages", "ant", "messages", "max_tokens"),
-    door("openai-responses", "azure", "responses", "max_output_tokens"), door("xai-responses", "xai", "responses", "max_output_tokens"),
+    door("openai-responses", "azure", "responses", "max_output_tokens"), door("responses-compatible", "own", "responses", "max_output_tokens"), door("xai-responses", "xai", "responses", "max_output_tokens"),
     door("embeddings", "azure", "embeddings"), door("embeddings-compatible", "own", "embeddings"),
 ]
 

@@ -93,7 +93,7 @@ class Generator:
         # In no order of the table.
         self.random.shuffle(chosen)
         found = {name: self.value(members[name], name, depth + 1, members) for name in chosen}
-        if any(members[name].kind == "mime" for name in found) or any(members[name].kind == "inline" and name == "data" for name in found):
+        if any(members[name].kind == "mime" for name in found) or any(members[name].kind.startswith("inline") and name == "data" for name in found):
             self.file(members, found)
         if "*" in members and self.random.random() < 0.5:
             found["anything"] = self.anything(1)
@@ -108,7 +108,7 @@ class Generator:
         for name in members:
             if members[name].kind == "mime" and (name in found or name in ("media_type", "format")):
                 found[name] = mime
-            elif name == "data" and members[name].kind == "inline":
+            elif name == "data" and members[name].kind.startswith("inline"):
                 found[name] = text
 
     def object(self, definition: Definition, depth: int) -> dict:
@@ -174,6 +174,10 @@ class Generator:
             return random.randint(1, 60)
         if kind == "choices":
             return random.randint(1, 4)
+        if kind == "thinking":
+            return random.randint(0, 60)
+        if kind == "prefix":
+            return random.choice(WORDS)
         if kind in ("calls", "uses"):
             return random.randint(1, 3)
         if kind == "content_tokens":

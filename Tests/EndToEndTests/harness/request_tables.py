@@ -12,15 +12,16 @@ from gateway import ROOT
 FOLDER = ROOT / "Sources/CRequestTables/tables"
 #: The tables, and the texts of which each is made: a later text adds to an earlier, and wins where both speak of the same place.
 TEXTS = {
-    "azure-chat": ["openai-chat", "azure-chat"], "compatible-chat": ["openai-chat", "compatible-chat"], "xai-chat": ["xai-chat"],
+    "azure-chat": ["openai-chat", "azure-chat"], "compatible-chat": ["elsewhere", "openai-chat", "compatible-chat"], "xai-chat": ["xai-chat"],
     "gemini-openai-chat": ["gemini-openai-chat"], "anthropic-chat": ["anthropic-chat"], "gemini-chat": ["gemini-chat"],
-    "anthropic-messages": ["anthropic-messages"], "openai-responses": ["openai-responses"], "xai-responses": ["xai-responses"],
+    "anthropic-messages": ["anthropic-messages"], "openai-responses": ["openai-responses"],
+    "responses-compatible": ["elsewhere", "openai-responses", "responses-compatible"], "xai-responses": ["xai-responses"],
     "embeddings": ["embeddings"], "embeddings-compatible": ["embeddings", "embeddings-compatible"],
 }
 #: What a member can be that has no further parts.
 PLAIN = {
-    "setting", "free", "text", "read", "tokens", "inline", "inline picture", "mime", "window", "model", "stream", "usage", "user", "bound",
-    "choices", "calls", "uses", "content_tokens", "cache", "dropped", "refused",
+    "setting", "free", "text", "read", "tokens", "inline", "inline image", "inline picture", "inline sound", "mime", "window", "model", "stream", "usage", "user", "bound",
+    "choices", "calls", "thinking", "prefix", "uses", "content_tokens", "cache", "dropped", "refused",
 }
 
 

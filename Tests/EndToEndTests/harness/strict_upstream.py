@@ -15,6 +15,8 @@ MESSAGE_TOKENS, ANSWER_TOKENS = 4, 3
 TOOL_PROMPT_TOKENS, OWN_TOOL_TOKENS = 530, 735
 #: The most that a search brings into a prompt, as the gateway is told.
 SEARCH_TOKENS = 2000
+#: A sentence in front of each input of an embedding.
+PREFIX_TOKENS = 20
 LARGEST_PICTURE = {
     "gpt-4o": 85 + 170 * 8, "claude-sonnet-4-5": 1600, "gemini-2.5-flash": 258 * 24, "grok-4": 256 * 7,
 }
@@ -89,6 +91,9 @@ class Reading:
     pending: dict[str, str] = field(default_factory=dict)
     results: list[str] = field(default_factory=list)
     writes_cache: bool = False
+    #: What may be thought beyond the output, and the texts that are put in front of each input.
+    thinking: int = 0
+    prefixes: int = 0
     is_stream: bool = False
     model: str = ""
     messages: int = 0
@@ -236,6 +241,10 @@ class StrictReader:
                 self._problem(place, f"bounds nothing: {value!r:.60}")
             else:
                 found.bounds[name] = value
+        elif kind == "thinking":
+            found.thinking = max(found.thinking, value if is_whole(value) else 0)
+        elif kind == "prefix":
+            found.prefixes += 1
         elif kind == "choices":
             if not is_whole(value) or value < 1:
                 self._problem(place, f"is no number of choices: {value!r:.60}")
@@ -300,14 +309,14 @@ class StrictReader:
         found, window = self.found, self.window
         if form == "embeddings":
             inputs = found.inputs or [(found.tokens, found.windows)]
-            prompt = max(sum(window if unknown else tokens for tokens, unknown in inputs), found.tokens if not found.windows else 0)
+            prompt = len(inputs) * found.prefixes * PREFIX_TOKENS + max(sum(window if unknown else tokens for tokens, unknown in inputs), found.tokens if not found.windows else 0)
             return Billed(prompt, 0)
         if not found.messages:
             raise Refuses("nothing is asked")
         missing = [name for name in heeded if name not in found.bounds]
         if missing:
             self._problem(missing[0], "is not there: nothing bounds the output")
-        completion = max(found.bounds.values(), default=10**6) * found.choices
+        completion = (max(found.bounds.values(), default=10**6) + found.thinking) * found.choices
         once = window if found.windows else min(window, found.tokens + found.messages * MESSAGE_TOKENS + ANSWER_TOKENS)
         prompt, searches = once, 0
         if form == "xai":
@@ -353,7 +362,7 @@ def is_whole(value: object) -> bool:
 
 def fits(rule: Rule, value: object) -> bool:
     """Whether a value is of the JSON type that an alternative is for."""
-    if rule.kind in ("text", "inline", "inline picture", "mime", "user"):
+    if rule.kind in ("text", "inline", "inline image", "inline picture", "inline sound", "mime", "user"):
         return isinstance(value, str)
     if rule.kind == "object":
         return isinstance(value, dict)
