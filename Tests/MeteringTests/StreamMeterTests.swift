@@ -377,6 +377,9 @@ struct StreamMeterTests {
             (#""prompt_tokens":7,"total_tokens":12"#, 7, 5, false),
             (#""completion_tokens":5,"total_tokens":12"#, 7, 5, false),
             (#""total_tokens":12"#, 10, 2, true), (#""total_tokens":4"#, 4, 0, true),
+            // Parts that were not counted.
+            (#""prompt_tokens":0,"completion_tokens":0,"total_tokens":12"#, 10, 2, true),
+            (#""prompt_tokens":0,"completion_tokens":0,"total_tokens":0"#, 0, 0, false),
         ] as [(String, Int64, Int64, Bool)])
     func totals(usage: String, prompt: Int64, completion: Int64, isEstimated: Bool) throws {
         let (meter, _) = Self.feed(Array("data: {\"usage\":{\(usage)}}\n\n".utf8), size: 9, .whole)
@@ -546,6 +549,28 @@ struct StreamMeterTests {
         #expect(!meter.isAtEventEnd)
         #expect(first + meter.finish() == piece)
         #expect(!meter.isComplete)
+    }
+
+    @Test("where a stream breaks off in its usage, that is no text; where it does in its text, all of it counts")
+    func brokenUsage() throws {
+        let text = #"data: {"choices":[{"delta":{"content":"hello"}}]}"#
+        let finish = #"data: {"choices":[{"delta":{},"finish_reason":"stop"}]}"#
+        for (lines, cut, bytes) in [
+            ([text, finish], Self.usage.dropLast(9), 5), ([text], text.dropLast(9), 5 + text.count - 15),
+        ] {
+            let stream = lines.map { $0 + "\n\n" }.joined() + cut
+            let (meter, _) = Self.feed(Array(stream.utf8), size: 7, .whole)
+            #expect(meter.reading.outputBytes == bytes && meter.hasUnreadEvents)
+        }
+    }
+
+    @Test("an answer without output, beside which there was some, is flagged")
+    func noOutputReported() throws {
+        let text =
+            #"data: {"choices":[{"delta":{"content":"hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":0}}"#
+        let (meter, _) = Self.feed(Array((text + "\n\n").utf8), size: 7, .whole)
+        let report = meter.reading.report(prompt: PromptSize(textBytes: 40, mediaTokens: 0), bounds: try Self.hold())
+        #expect(report.flags == [.usageMismatch] && report.usage.completion == 0)
     }
 
     @Test("whatever the bytes, nothing is lost and no charge is negative", arguments: 1...200 as ClosedRange<UInt64>)
