@@ -466,7 +466,7 @@ extension UsageReading {
         }
         if isPresent, billed.prompt == 0, billed.completion == 0 { flags.insert(.zeroUsage) }
         // It says that there was no output, and there was.
-        if billed.completion == 0, reading.reportedBytes > 0, reading.shape != .embeddings {
+        if billed.completion == 0, billed.prompt != 0, reading.reportedBytes > 0, reading.shape != .embeddings {
             flags.insert(.usageMismatch)
         }
         if let reported = billed.completion, outputBytes > reading.reportedBytes {

@@ -37,6 +37,7 @@ struct InlinePart {
     init(_ text: UnsafeBufferPointer<UInt8>, declared mime: String?, as place: PartKind? = nil) {
         var payload = text
         var kinds = Set([mime.map(Self.kind(ofType:))].compactMap { $0 })
+        var types = [mime].compactMap { $0?.lowercased() }
         var isBase64 = true
         if text.prefix(5).elementsEqual("data:".utf8) {
             let head = text.prefix(512)
@@ -49,6 +50,7 @@ struct InlinePart {
             isBase64 = fields.dropFirst().contains { $0.trimmingSpaces.lowercased() == "base64" }
             // Without a type it is plain text.
             let type = fields.first.map { $0.trimmingSpaces } ?? ""
+            types.append(type.lowercased())
             kinds.insert(Self.kind(ofType: type.isEmpty ? "text/plain" : type))
             payload = UnsafeBufferPointer(rebasing: text[(comma + 1)...])
         } else if Self.hasScheme(text) {
@@ -60,10 +62,12 @@ struct InlinePart {
         let start = isBase64 ? Base64.decode(payload, atMost: Self.lookedAt) : Array(payload.prefix(Self.lookedAt))
         let header = FileHeader(start, size: bytes)
         dimensions = header.dimensions
-        seconds = header.seconds
+        // Who is told another form may find another length in the same bytes.
+        seconds = types.allSatisfy { header.isSound(ofType: $0) } ? header.seconds : nil
         if let kind = header.kind { kinds.insert(kind) }
-        // What calls itself a text and reads like one is one; any other may be what its place says, in a form that is not known here.
-        if let place, kinds != [.text] || !Self.readsLikeText(start) { kinds.insert(place) }
+        // What calls itself a text and reads like one is one; any other may be what its place says, in a form that is not known here. Some servers
+        // (SGLang) take whatever stands behind the comma for Base64.
+        if let place, kinds != [.text] || !isBase64 || !Self.readsLikeText(start) { kinds.insert(place) }
         self.kinds = kinds.isEmpty ? [.other] : kinds
     }
 
@@ -183,6 +187,12 @@ struct FileHeader {
         }
     }
 
+    /// Whether a media type, or OpenAI's short name of a format, is that of the sound that it is.
+    func isSound(ofType type: String) -> Bool {
+        let names = has("RIFF") ? ["wav", "wave", "x-wav", "vnd.wave"] : ["mp3", "mpeg", "mpga", "x-mp3"]
+        return names.contains(type.hasPrefix("audio/") ? String(type.dropFirst(6)) : type)
+    }
+
     private func has(_ magic: [UInt8]) -> Bool { bytes.starts(with: magic) }
 
     /// Whether a frame of MPEG layer III stands there, of a bit rate that is one of the standard's.
@@ -288,15 +298,20 @@ struct FileHeader {
     /// WAVE (RFC 2361): of plain samples, how long they last.
     private func waveSeconds(_ size: Int) -> Int64? {
         var offset = 12
+        var perSecond: Int128?
         while let length = little(offset + 4, 4) {
             if has("fmt ", at: offset) {
-                guard let format = little(offset + 8, 2), format == 1 || format == 3,
+                // Of two, it is not known which counts.
+                guard perSecond == nil, let format = little(offset + 8, 2), format == 1 || format == 3,
                     let channels = little(offset + 10, 2), let rate = little(offset + 12, 4),
-                    let bits = little(offset + 22, 2)
+                    let bits = little(offset + 22, 2), [8, 16, 24, 32, 64].contains(bits),
+                    little(offset + 20, 2) == channels * bits / 8
                 else { return nil }
                 // Each of them is the file's word: the product may be of 64 bits.
-                let perSecond = Int128(channels) * Int128(rate) * Int128(bits) / 8
-                return perSecond > 0 ? Int64(Int128(size) / perSecond) + 1 : nil
+                perSecond = Int128(channels) * Int128(rate) * Int128(bits) / 8
+            }
+            if has("data", at: offset) {
+                return perSecond.flatMap { $0 > 0 ? Int64(Int128(size) / $0) + 1 : nil }
             }
             offset += 8 + length + (length & 1)
             if offset > bytes.count { return nil }

@@ -181,7 +181,9 @@ struct ModelFamily: Sendable {
         ModelFamily("grok-4-0", 256_000, .flat(1792)), ModelFamily("grok-4-", 1_000_000),
         ModelFamily("grok-code", 256_000),
         // DeepSeek, "Models & pricing"; Mistral, "Models".
-        ModelFamily("deepseek-chat", 163_840), ModelFamily("deepseek-reasoner", 163_840),
-        ModelFamily("deepseek-v4", 1_000_000), ModelFamily("mistral-", 262_144),
+        // Both names now stand for models of the newest family.
+        ModelFamily("deepseek-chat", 1_000_000), ModelFamily("deepseek-reasoner", 1_000_000),
+        ModelFamily("deepseek-v4", 1_000_000), ModelFamily("deepseek-flash", 1_000_000),
+        ModelFamily("mistral-", 262_144),
     ]
 }

@@ -51,7 +51,8 @@ extension RequestReader {
         case .choices: reading.choices = try positive(&json, atMost: 128)
         case .calls: reading.maxToolCalls = try positive(&json, atMost: 1024)
         case .thinking:
-            reading.thinking = max(reading.thinking, try whole(&json, in: 0...(1 << 31)))
+            // To some, -1 says that the model may decide.
+            reading.thinking = max(reading.thinking, try whole(&json, in: -1...(1 << 31)))
         case .prefix:
             try setting(nil, nil, &json, isMeasured: isMeasured)
             count(RequestTable.prefixTokens)

@@ -135,7 +135,7 @@ struct InlinePartTests {
         (
             "the largest figures that a header can hold",
             text("RIFF") + little(36, 4) + text("WAVEfmt ") + little(16, 4) + little(1, 2) + little(0xFFFF, 2)
-                + little(0xFFFF_FFFF, 4) + little(0, 6) + little(0xFFFF, 2) + text("data") + little(0, 4), 1
+                + little(0xFFFF_FFFF, 4) + little(0, 6) + little(0xFFFF, 2) + text("data") + little(0, 4), nil
         ),
         ("MPEG", layerIII + [UInt8](repeating: 0, count: 4996), 6),
         (

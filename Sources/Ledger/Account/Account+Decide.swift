@@ -210,6 +210,7 @@ extension Account {
             guard let least = command.shrinkTo, fitting >= max(1, least),
                 let shrunk = estimate.credits(outputPerChoice: fitting), shrunk <= available
             else {
+                let fitting = max(0, fitting - command.thinking)
                 if let cap, cap.left < wanted, wanted <= balance {
                     throw .limitReached(
                         LimitReached(

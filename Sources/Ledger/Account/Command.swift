@@ -231,6 +231,8 @@ public struct PlaceHold: Hashable, Sendable {
     public let choices: Int64
     /// The least output tokens for each choice to which the bound may shrink; nil: it must not shrink (the client set it).
     public let shrinkTo: Int64?
+    /// Of ``outputPerChoice``, what no `max_tokens` bounds: it is left out of the one that a refusal says would fit.
+    public let thinking: Int64
     /// The bound on web searches.
     public let searchBound: Int64
     /// The bound on prompt tokens of sound, which are part of the prompt's.
@@ -244,7 +246,8 @@ public struct PlaceHold: Hashable, Sendable {
 
     public init(
         request: RequestID, origin: RequestOrigin, promptBound: Int64, outputPerChoice: Int64, choices: Int64 = 1,
-        shrinkTo: Int64? = nil, searchBound: Int64 = 0, audioBound: Int64 = 0, audioOutput: Bool = false,
+        shrinkTo: Int64? = nil, thinking: Int64 = 0, searchBound: Int64 = 0, audioBound: Int64 = 0,
+        audioOutput: Bool = false,
         writesCache: Bool = false, allowUnpriced: Bool = false
     ) {
         self.request = request
@@ -253,6 +256,7 @@ public struct PlaceHold: Hashable, Sendable {
         self.outputPerChoice = outputPerChoice
         self.choices = choices
         self.shrinkTo = shrinkTo
+        self.thinking = thinking
         self.searchBound = searchBound
         self.audioBound = audioBound
         self.audioOutput = audioOutput

@@ -64,12 +64,15 @@ struct ProviderConfiguration: Sendable {
             "api.together.ai", "api.moonshot.cn", "api.cohere.com", "deepinfra.com", "integrate.api.nvidia.com",
             "dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com", "open.bigmodel.cn", "api.z.ai", "api.minimax.io",
             "api.siliconflow.com", "api.siliconflow.cn", "api.studio.nebius.com", "router.huggingface.co",
-            "models.github.ai", "api.novita.ai", "api.hyperbolic.xyz", "ark.cn-beijing.volces.com",
+            "models.github.ai", "openai.azure.com", "amazonaws.com", "aiplatform.googleapis.com",
+            "ai-gateway.vercel.sh",
+            "gateway.ai.cloudflare.com", "api.novita.ai", "api.hyperbolic.xyz", "ark.cn-beijing.volces.com",
         ]
 
     /// Whether a URL is at a host, or at one below it.
     private static func isAt(_ hosts: [String], _ base: String?) -> Bool {
-        guard let host = base.flatMap({ URL(string: $0) })?.host?.lowercased() else { return false }
+        guard var host = base.flatMap({ URL(string: $0) })?.host?.lowercased() else { return false }
+        if host.last == "." { host.removeLast() }
         return hosts.contains { host == $0 || host.hasSuffix("." + $0) }
     }
 
@@ -178,6 +181,13 @@ struct ProviderConfiguration: Sendable {
             case (.embeddings, _): RequestTables.compatibleEmbeddings
             }
         return try table.get()
+    }
+
+    /// What a model may think beyond the bound of the output, where nobody says how much. xAI bills it beside the output, and by one of its pages the
+    /// bound is of what is visible (xAI, "Reasoning").
+    func reasoningTokens(of model: String, by endpoint: Endpoint) -> Int64 {
+        guard kind == .xai, endpoint == .chat, !model.contains("non-reasoning") else { return 0 }
+        return ["grok-3-mini", "grok-4", "grok-code"].contains { model.hasPrefix($0) } ? 16_384 : 0
     }
 
     /// The environment variable in which a provider's key is looked for.

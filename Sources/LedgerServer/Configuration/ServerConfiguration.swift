@@ -103,8 +103,8 @@ struct ModelConfiguration: Sendable {
     var fileTokens: Int?
     /// `search_tokens`: what one web search may add to a prompt.
     var searchTokens = 20_000
-    /// `reasoning_tokens`: what it may think beyond the bound of the output, where its provider does not count that in.
-    var reasoningTokens = 0
+    /// `reasoning_tokens`: what it may think beyond the bound of the output; nil: by the provider.
+    var reasoningTokens: Int?
     /// `refuse_parts`: kinds of parts that are not sent to it.
     var refusedParts: Set<PartKind> = []
     /// `fallbacks`: the models that answer in its place, in this order, where its provider does not.

@@ -35,7 +35,10 @@ final class Admission: Sendable {
         // Held beside it, and nothing that a provider is told.
         let beyond =
             request.endpoint == .embeddings
-            ? 0 : request.thinking.addingClamped(Int64(settings.reasoningTokens))
+            ? 0
+            : request.thinking.addingClamped(
+                settings.reasoningTokens.map(Int64.init)
+                    ?? provider.reasoningTokens(of: candidate.model.model, by: request.endpoint))
         let prepare: @Sendable (Int64) throws -> UpstreamCall = { bound in
             try UpstreamCall(
                 request, to: provider, model: candidate.model.model, outputBound: bound, id: id, headers: terms.headers)
@@ -48,7 +51,7 @@ final class Admission: Sendable {
                 model: candidate.model.description, keyID: terms.keyID, endpoint: request.endpoint.path),
             promptBound: request.size.tokenBound,
             outputPerChoice: min(wanted.addingClamped(beyond), Usage.maximumTokens), choices: request.choices,
-            shrinkTo: request.maxTokens == nil ? call.leastOutput.addingClamped(beyond) : nil,
+            shrinkTo: request.maxTokens == nil ? call.leastOutput.addingClamped(beyond) : nil, thinking: beyond,
             searchBound: request.searchBound,
             audioBound: request.audioBound, audioOutput: request.mayBeAudio,
             writesCache: request.writesCache, allowUnpriced: configuration.allowUnpriced)

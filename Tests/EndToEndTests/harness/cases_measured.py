@@ -75,7 +75,7 @@ async def kinds_of_files(here: ClosedWorld, key: str) -> None:
         for what, address, least, most in (
             ("a film in a picture's place", url("video/mp4", film), WINDOW, WINDOW), ("a film that says it is a picture", url("image/png", film), WINDOW, WINDOW),
             ("a film in capitals", url("VIDEO/MP4", film), WINDOW, WINDOW), ("a text", url("text/plain", text), len(text), len(text) + 100),
-            ("a text without Base64", "data:text/plain," + "x" * 500, 500, 600), ("a PDF", url("application/pdf", b"%PDF-1.7"), WINDOW, WINDOW),
+            ("a text without Base64, which some take for it", "data:text/plain," + "x" * 500, 500, WINDOW), ("a PDF", url("application/pdf", b"%PDF-1.7"), WINDOW, WINDOW),
             ("a PDF that says it is a text", url("text/plain", b"%PDF-1.7 " + text), WINDOW, WINDOW),
             ("an archive that says it is a text", url("text/plain", b"PK\x03\x04" + text), WINDOW, WINDOW),
             ("something", url("application/octet-stream", b"abc"), WINDOW, WINDOW), ("nothing at all", "data:", WINDOW, WINDOW),
@@ -91,7 +91,9 @@ async def kinds_of_files(here: ClosedWorld, key: str) -> None:
                 here.check.that(least <= hold["prompt_bound"] <= most, f"the bound is {hold['prompt_bound']}, not from {least} to {most}")
     for what, data, declared, seconds in (
         ("ten seconds of WAVE", wave(10), "wav", 10), ("MP3 of the lowest rate", b"\xff\xe3\x18\xc4" + bytes(10_000), "mp3", 10),
-        ("the largest figures of WAVE", b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0" + b"\xff" * 6 + bytes(6) + b"\xff\xffdata\0\0\0\0", "wav", 0),
+        ("the largest figures of WAVE", b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0" + b"\xff" * 6 + bytes(6) + b"\xff\xffdata\0\0\0\0", "wav", None),
+        ("WAVE of two formats", wave(10)[:36] + wave(1)[12:36].replace(b"\xe8\3\0\0", b"\1\0\0\0") + wave(10)[36:], "wav", None),
+        ("MP3 that is told as AAC", b"\xff\xe3\x18\xc4" + bytes(500), "aac", None),
         # Silence takes next to nothing in these.
         ("sound that says it is MP3", b"OggS" + bytes(5_000), "mp3", None), ("FLAC behind a tag", b"ID3\4\0\0\0\0\0\0fLaC" + bytes(90), "mp3", None),
         ("sound that says it is a text", bytes(300), "text/plain", None),
