@@ -143,6 +143,13 @@ async def thinking(here: ClosedWorld, key: str) -> None:
             hold = await here.hold(key, "chat", request("own:m", "chat", members))
             here.check.equal(hold["output_bound"], held, "the bound that is held")
             here.check.equal(here.received[-1].json["max_tokens"], 2, "what the provider is told")
+    with here.check.about("thinking", "what would fit"):
+        poor = await here.gateway.user("thinker", 1)
+        response = await here.ask(poor, "chat", request("own:m", "chat", '"max_tokens":90000000,"thinking_budget":400'))
+        here.check.equal(response.status, 402, f"status of {response}")
+        fitting = int(response.json["error"]["max_tokens_that_fit"])
+        response = await here.ask(poor, "chat", request("own:m", "chat", f'"max_tokens":{fitting},"thinking_budget":400'))
+        here.check.equal(response.status, 200, f"status of {response} with the bound that was said to fit")
 
 
 async def many_inputs(here: ClosedWorld, key: str) -> None:
