@@ -393,11 +393,3 @@ extension JSONScanner {
         return value.string == wanted || value.array?.contains { $0.string == wanted } == true
     }
 }
-
-extension Int64 {
-    /// The sum, or the largest number where it does not fit.
-    func addingClamped(_ other: Int64) -> Int64 {
-        let (sum, overflow) = addingReportingOverflow(other)
-        return overflow ? .max : sum
-    }
-}

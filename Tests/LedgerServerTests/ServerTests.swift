@@ -164,6 +164,30 @@ struct ModelRequestTests {
         }
     }
 
+    @Test("sound is asked for by what a text says, however it is written")
+    func modalities() throws {
+        for (modalities, isAudio) in [
+            (#"["text","audio"]"#, true), (#"["text","\u0061udio"]"#, true), (#"["text"]"#, false),
+        ] {
+            let body = #"{"model":"a:b","messages":[],"modalities":\#(modalities)}"#
+            let request = try Self.read(body, to: "kind: azure, api_base: \"http://h/v1\"", model: "gpt-4o-audio")
+            #expect(request.mayBeAudio == isAudio, "\(modalities)")
+        }
+    }
+
+    @Test("what xAI's models think beyond the bound of a chat is held where nobody says how much")
+    func thoughts() throws {
+        let yaml = "master_key: 12345678\nproviders: {xai: {api_key: k}, own: {api_key: k, api_base: \"http://h/v1\"}}"
+        let providers = try ServerConfiguration(yaml: yaml, environment: [:]).providers
+        let (xai, own) = (try #require(providers["xai"]), try #require(providers["own"]))
+        #expect(
+            xai.reasoningTokens(of: "grok-4-0709", by: .chat) > 0
+                && xai.reasoningTokens(of: "grok-3-mini", by: .chat) > 0)
+        #expect(xai.reasoningTokens(of: "grok-4-fast-non-reasoning", by: .chat) == 0)
+        #expect(
+            xai.reasoningTokens(of: "grok-4", by: .responses) == 0 && own.reasoningTokens(of: "grok-4", by: .chat) == 0)
+    }
+
     @Test("no prompt is longer than the model's window")
     func window() throws {
         let text = String(repeating: "世界", count: 50_000)

@@ -1,6 +1,7 @@
 import HTTPTypes
 import Ledger
 import Metering
+import Requests
 
 /// Sets credits aside for a try at an upstream, and prepares what that is sent. One for all requests.
 final class Admission: Sendable {

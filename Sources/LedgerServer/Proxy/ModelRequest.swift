@@ -279,17 +279,3 @@ private struct PromptBounds {
             ? size.tokenBound : min(size.tokenBound, reading.audioTokens.multipliedClamped(calls.addingClamped(1)))
     }
 }
-
-extension Int64 {
-    /// The sum, or the largest number where it does not fit.
-    func addingClamped(_ other: Int64) -> Int64 {
-        let (sum, overflow) = addingReportingOverflow(other)
-        return overflow ? .max : sum
-    }
-
-    /// The product of two that are not negative, or the largest number where it does not fit.
-    func multipliedClamped(_ other: Int64) -> Int64 {
-        let (product, overflow) = multipliedReportingOverflow(by: other)
-        return overflow ? .max : product
-    }
-}

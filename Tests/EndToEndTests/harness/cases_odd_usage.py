@@ -37,6 +37,8 @@ class Odd:
     is_stream: bool = False
     path: str = "/v1/chat/completions"
     outcome: str = "finished"
+    #: The provider's status.
+    status: int = 200
     #: What of a stream the client gets, where it passes as it is; None: it is translated, or does not matter.
     passes: list[str] | None = None
     #: What must be in the body.
@@ -102,6 +104,12 @@ def streams_unasked() -> list[Odd]:
         Odd(about + ", translated", "ant:unasked", messages, REPORT, "error", outcome="upstream_failed"),
         Odd(about + ", without anything in it", "up:unasked-empty", [": processing\n\n", DONE], None, "error"),
     ]
+
+
+def other_statuses() -> list[Odd]:
+    """Statuses of success that are not 200."""
+    body = whole(REPORT, "m")
+    return [Odd("another status of success", f"up:status-{status}", [body], REPORT, "answer", status=status) for status in (201, 202, 206)]
 
 
 def long_answers() -> list[Odd]:
@@ -219,7 +227,7 @@ def body_of(odd: Odd) -> dict:
 @case
 async def usage_in_odd_answers() -> None:
     """What an odd answer says of its usage is charged, and never anything else; and the client is told what it is."""
-    odds = [*error_beside_usage(), *failed_choices(), *streams_unasked(), *long_answers(), *long_events(), *no_answers(), *later_reports()]
+    odds = [*error_beside_usage(), *failed_choices(), *streams_unasked(), *other_statuses(), *long_answers(), *long_events(), *no_answers(), *later_reports()]
     providers = {
         **{name: lambda base, path=path: {"kind": "openai", "api_base": f"{base}{path}", "api_key": "x"}
            for name, path in (("up", "/v1"), ("c7", "/c7/v1"), ("crlf", "/crlf/v1"))},
@@ -244,7 +252,7 @@ async def usage_in_odd_answers() -> None:
 async def one(world: World, key: str, odd: Odd) -> str | None:
     check = world.check
     how = {} if odd.is_stream else {"headers": JSON_TYPE, "framing": "chunked"}
-    await world.provider.script(odd.model.split(":")[1], odd.parts, **how)
+    await world.provider.script(odd.model.split(":")[1], odd.parts, status=odd.status, **how)
     response = await world.gateway.api("POST", odd.path, body_of(odd), key=key)
     if odd.told == "error":
         check.equal((response.status, response.complete), (502, True), f"status, and whether it is complete: {response}")
